@@ -1,0 +1,1 @@
+"""headwater: training data attribution for any PyTorch model."""

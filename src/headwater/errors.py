@@ -1,0 +1,69 @@
+"""Every error and warning that headwater raises, as one tree.
+
+A message says what came, what was expected and what to do. Each leaf also inherits the built-in
+exception that a caller would guess, so `except ValueError` keeps working in users' code.
+"""
+
+
+class HeadwaterError(Exception):
+    """The root: `except HeadwaterError` catches whatever the library itself raises."""
+
+
+class InputError(HeadwaterError, ValueError):
+    """An argument can't mean what it would have to mean (a negative k, an empty selection)."""
+
+
+class BatchError(InputError):
+    """A batch has the wrong kind or size for the task that reads it."""
+
+
+class SelectionError(InputError):
+    """`layers` names something that the model doesn't have, or selects nothing."""
+
+
+class ShuffledLoaderError(InputError):
+    """The loader shuffles, so the index of a training example would mean nothing."""
+
+
+class LossError(InputError):
+    """The loss isn't what it has to be: per-example losses, or their plain sum or mean."""
+
+
+class CheckpointError(HeadwaterError):
+    """Something is wrong with a checkpoint, or with the collection of them."""
+
+
+class NoCheckpointsError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint: the folder is missing or empty, or the iterable yields nothing."""
+
+
+class CheckpointMismatchError(CheckpointError, ValueError):
+    """A checkpoint is of another architecture than the model."""
+
+
+class UnsafeCheckpointError(CheckpointError, ValueError):
+    """Reading the checkpoint would mean running code that is stored in it; it was not read."""
+
+
+class LearningRateError(CheckpointError, ValueError):
+    """A learning rate is missing, isn't a finite number of at least 0, or their count is wrong."""
+
+
+class ModelError(HeadwaterError, RuntimeError):
+    """The model can't be attributed as it is (it forces train mode, or nothing depends on it)."""
+
+
+class CaptureError(HeadwaterError, RuntimeError):
+    """Per-example gradients disagree with autograd, even through the fallback."""
+
+
+class NonFiniteError(HeadwaterError, ArithmeticError):
+    """A per-example gradient has an entry that is NaN or infinite."""
+
+
+class MissingDependencyError(HeadwaterError, ImportError):
+    """An optional package is needed that isn't installed; the message says which and how."""
+
+
+class HeadwaterWarning(UserWarning):
+    """Something that changes the answer was assumed; the message says what, and how to say it."""
