@@ -1,1 +1,61 @@
-"""headwater: training data attribution for any PyTorch model."""
+"""headwater: training data attribution for any PyTorch model.
+
+Which training examples made my model say this? TracIn (Pruthi et al. 2020) answers with the sum
+over saved checkpoints of learning rate times the dot product of two per-example gradients.
+"""
+
+from headwater import errors, tasks
+from headwater.capture import LayerCall, NotPerExample, register_rule
+from headwater.checkpoints import default_checkpoints_load_func
+from headwater.errors import (
+    BatchError,
+    CaptureError,
+    CheckpointError,
+    CheckpointMismatchError,
+    HeadwaterError,
+    HeadwaterWarning,
+    InputError,
+    LearningRateError,
+    LossError,
+    MissingDependencyError,
+    ModelError,
+    NoCheckpointsError,
+    NonFiniteError,
+    SelectionError,
+    ShuffledLoaderError,
+    UnsafeCheckpointError,
+)
+from headwater.estimators import DataInfluence, KMostInfluentialResults, TracInCP, TracInCPBase
+from headwater.tasks import Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchError",
+    "CaptureError",
+    "CheckpointError",
+    "CheckpointMismatchError",
+    "DataInfluence",
+    "HeadwaterError",
+    "HeadwaterWarning",
+    "InputError",
+    "KMostInfluentialResults",
+    "LayerCall",
+    "LearningRateError",
+    "LossError",
+    "MissingDependencyError",
+    "ModelError",
+    "NoCheckpointsError",
+    "NonFiniteError",
+    "NotPerExample",
+    "SelectionError",
+    "ShuffledLoaderError",
+    "Task",
+    "TracInCP",
+    "TracInCPBase",
+    "UnsafeCheckpointError",
+    "default_checkpoints_load_func",
+    "errors",
+    "register_rule",
+    "tasks",
+]

@@ -1,0 +1,169 @@
+"""The user's model for the time of a call, given back as it was found."""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+
+from headwater.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """The module that a `torch.compile` wrapper runs; hooks don't see inside compiled code."""
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, torch.nn.Module) else model
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """Within: eval mode, gradients on, weights that may be overwritten. After: all as before.
+
+    Parameters and buffers point to copies for the time being, so that loading checkpoints never
+    writes to the user's own tensors. `.grad` is set aside; `requires_grad`, train/eval mode per
+    module, hooks, random number generators, gradient mode and flags come back on every path.
+
+    Memory: one copy of the model.
+
+    Raises:
+        ModelError: a module stays in train mode, or normalises by statistics of the batch.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise ModelError(
+                f"parameter {name!r} was made under torch.inference_mode() and can't be "
+                f"differentiated; build or load the model outside of it"
+            )
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(_random_generators())
+        stack.enter_context(_fast_path_off())
+        stack.enter_context(_module_state(model))
+        stack.enter_context(_working_copies(model))
+        evaluate(model)
+        yield
+
+
+def evaluate(model: nn.Module) -> None:
+    """Puts the model in eval mode.
+
+    Raises:
+        ModelError: a module stays in train mode, or normalises by statistics of the batch.
+    """
+    model.eval()
+    refuse_train_mode(model)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise ModelError(
+                f"{name!r} ({type(module).__name__}) keeps no running statistics and normalises by "
+                f"its batch even in eval mode, so no example has a gradient of its own; use "
+                f"track_running_stats=True, or GroupNorm or LayerNorm"
+            )
+
+
+def refuse_train_mode(model: nn.Module) -> None:
+    """Raises ModelError if any module is in train mode."""
+    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    if training:
+        raise ModelError(
+            f"the model forces train mode: after model.eval(), {training[0]!r} is in train mode "
+            f"({len(training)} modules in all). Dropout would make scores random and batch "
+            f"statistics would mix examples; let train(False) reach every module"
+        )
+
+
+@contextmanager
+def _random_generators() -> Iterator[None]:
+    python, legacy, cpu = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(legacy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+
+
+@contextmanager
+def _fast_path_off() -> Iterator[None]:
+    # In eval mode nn.TransformerEncoderLayer and nn.MultiheadAttention may run one fused kernel
+    # that never calls the modules inside, so nothing could be recorded there.
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _module_state(model: nn.Module) -> Iterator[None]:
+    modules = list(model.modules())
+    attributes = ("_parameters", "_buffers", "_modules", *_HOOKS)
+    found: list[tuple[bool, dict[str, Any]]] = [
+        (module.training, {name: dict(getattr(module, name)) for name in attributes})
+        for module in modules
+    ]
+    try:
+        yield
+    finally:
+        for module, (training, contents) in zip(modules, found, strict=True):
+            module.training = training
+            for name, content in contents.items():
+                current = getattr(module, name)
+                if list(current.items()) != list(content.items()) if name in _HOOKS else not _same(current, content):
+                    current.clear()
+                    current.update(content)
+
+
+def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    # By identity: comparing tensors by value would compare their entries.
+    return left.keys() == right.keys() and all(left[key] is right[key] for key in left)
+
+
+@contextmanager
+def _working_copies(model: nn.Module) -> Iterator[None]:
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    found = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
+    tensors: list[Tensor] = [*parameters, *buffers]
+    originals = [tensor.data for tensor in tensors]
+    copies: dict[object, Tensor] = {}
+    try:
+        for tensor in tensors:
+            data = tensor.data
+            # Tensors that share their memory go on sharing it.
+            key = (data.data_ptr(), data.shape, data.stride(), data.dtype) if data.numel() else object()
+            tensor.data = copies.setdefault(key, data.clone())
+        for parameter in parameters:
+            parameter.grad = None
+        yield
+    finally:
+        for tensor, original in zip(tensors, originals, strict=True):
+            tensor.data = original
+        for parameter, (requires_grad, grad) in zip(parameters, found, strict=True):
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad

@@ -1,0 +1,237 @@
+"""From a task, a model and a batch to per-example gradients."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from headwater.capture.autograd import gradients as autograd_gradients
+from headwater.capture.borrowed import refuse_train_mode
+from headwater.capture.completeness import disagreements, random_weights
+from headwater.capture.fallback import Fallback
+from headwater.capture.layer_call import LayerCall, NotPerExample
+from headwater.capture.nonfinite import refuse_non_finite
+from headwater.capture.plan import Plan, listed
+from headwater.capture.recording import Record, Recorder
+from headwater.errors import CaptureError, ModelError
+from headwater.forms import Form, Gradients, Materialised
+from headwater.forms.add import add
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from headwater.forms.gradients import Block
+    from headwater.tasks import Task
+
+
+class Capture:
+    """Per-example gradients of the selected parameters, at the model's present weights.
+
+    Works within `borrowed(model)` and `attached()`. Losses are summed over the batch, so the
+    gradient of the sum at a layer's output holds each example's own; autograd is asked for those
+    alone, and the weight gradients of the batch, a third of a training step, are never computed.
+    """
+
+    def __init__(self, model: nn.Module, selection: tuple[str, ...]) -> None:
+        self.model = model
+        self.selection = selection
+        self._plan = Plan(model, selection)
+        self._fallback = Fallback(model)
+        self._recorder = Recorder()
+        self._found = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        self._like = torch.empty(0)
+        self.weights_changed()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Within, the layers are recorded and exactly the selected parameters require grad."""
+        with self._recorder.attached(self._plan.ruled_modules()):
+            self._freeze_the_rest()
+            yield
+
+    def weights_changed(self) -> None:
+        """To be called after a checkpoint was loaded."""
+        # A loader may put new parameters in the place of the old.
+        self._parameters = dict(self.model.named_parameters())
+        chosen = [self._parameters[name] for name in self.selection]
+        dtype = torch.float32
+        for parameter in chosen:
+            dtype = torch.promote_types(dtype, parameter.dtype)
+        self._like = torch.empty(0, dtype=dtype, device=chosen[0].device)
+        self._freeze_the_rest()
+
+    @property
+    def fallback_numbers(self) -> int:
+        """How many numbers of each example's gradient the fallback writes out."""
+        return sum(self._parameters[name].numel() for name in self._plan.fallback)
+
+    def gradients(self, task: Task, batch: Any) -> Gradients:
+        """The batch's per-example gradients.
+
+        Raises:
+            PlanChanged: a layer turned out not to fit its rule and goes through the fallback from
+                now on; capture this batch again, and what came before it.
+        """
+        while True:
+            captured = self._by_rules(task, batch)
+            if captured is not None:
+                break
+        forms, size = captured
+        fallback = [name for name in self.selection if name in self._plan.fallback]
+        if fallback:
+            with self._as_found():
+                found = self._fallback.gradients(fallback, task, batch, size)
+            for name in fallback:
+                forms[(name,)] = Materialised(found[name].to(self._like.dtype))
+        return Gradients(forms, size, self._like)
+
+    def check(self, captured: Gradients, task: Task, batch: Any, *, first: int, kind: str) -> None:
+        """Holds captured gradients of a batch against autograd, with a random weight per example.
+
+        The reference is a pass of its own, on the model as the user has it: no hooks listen, no
+        parameter is frozen that wasn't.
+
+        Args:
+            first: the index of the batch's first example, for messages.
+            kind: "training example" or "query", for messages.
+
+        Raises:
+            PlanChanged: some parameters disagree and go through the fallback from now on.
+            CaptureError: a parameter that disagrees has been through every fallback.
+            ModelError: the forward pass forces train mode, or losses don't depend on parameters.
+        """
+        refuse_non_finite(captured, first=first, kind=kind)
+        weights = random_weights(captured.batch_size, self._like)
+        chosen = [self._parameters[name] for name in self.selection]
+
+        def loss() -> Tensor:
+            losses = task.losses(self.model, batch)
+            return (losses * weights.to(losses.dtype)).sum()
+
+        with self._as_found():
+            found = autograd_gradients(loss, chosen)
+        refuse_train_mode(self.model)
+        expected = dict(zip(self.selection, found, strict=True))
+        wrong = disagreements(captured, expected, weights)
+        if not wrong:
+            return
+        ruled = [name for name in wrong if name not in self._plan.fallback]
+        if ruled:
+            raise self._plan.move_to_fallback(ruled, "its layer's rule disagrees with autograd")
+        worst = max(wrong, key=wrong.__getitem__)
+        reason = f"{worst} disagrees with autograd by {wrong[worst]:.1e}"
+        if self._fallback.next_way(reason):
+            raise self._plan.move_to_fallback(wrong, reason)
+        raise CaptureError(
+            f"the gradients of single examples don't add up to the gradient of their sum: {reason} "
+            f"({listed(list(wrong))}). An example's loss then depends on the rest of its batch: "
+            f"statistics of the batch, a loss normalised over it, an embedding with "
+            f"scale_grad_by_freq, or randomness in the forward pass. With batch_size=1 each "
+            f"example is its own batch"
+        )
+
+    def refuse_detached(self, task: Task, batch: Any) -> None:
+        """Raises ModelError if the losses depend on no parameter at all, selected or not."""
+        before = {name: parameter.requires_grad for name, parameter in self._parameters.items()}
+        try:
+            for parameter in self._parameters.values():
+                parameter.requires_grad_(parameter.is_floating_point())
+            if not task.summed(self.model, batch).total.requires_grad:
+                raise ModelError(
+                    "the losses have no gradient: the forward pass or the loss runs under "
+                    "torch.no_grad(), detaches its output, or uses none of the model's parameters"
+                )
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.requires_grad_(before[name])
+
+    def _by_rules(self, task: Task, batch: Any) -> tuple[dict[Block, Form], int] | None:
+        """Forms of all that isn't left to the fallback; None if it has to be tried again."""
+        with self._recorder.listening():
+            total, size = task.summed(self.model, batch)
+        records = self._recorder.records
+        recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
+        # What no layer called for must have no gradient; autograd is asked for it, at no cost.
+        silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
+        edges = [edge for record in records for edge in record.edges]
+        asked = [*edges, *(self._parameters[name] for name in silent)]
+        if not asked or not total.requires_grad:
+            return {}, size
+        try:
+            grads = torch.autograd.grad(total, asked, allow_unused=True)
+        except RuntimeError as error:
+            if "checkpoint" not in str(error).lower():
+                raise
+            ruled = [name for name in self.selection if name not in self._plan.fallback]
+            reason = "reentrant activation checkpointing hides the layers inside it"
+            raise self._plan.move_to_fallback(ruled, reason) from error
+        missed = [
+            name
+            for name, grad in zip(silent, grads[len(edges) :], strict=True)
+            if grad is not None and bool(grad.count_nonzero() if not grad.is_sparse else True)
+        ]
+        if missed:
+            raise self._plan.move_to_fallback(missed, "used outside of its layer's forward")
+        uses: dict[Block, list[Form]] = {}
+        start = 0
+        for record in records:
+            stop = start + len(record.edges)
+            output_grads, start = grads[start:stop], stop
+            if all(grad is None for grad in output_grads):
+                if record.view and record.module not in self._recorder.copied:
+                    # Written to in place, perhaps: a view's edge doesn't survive that, a copy's does.
+                    self._recorder.copied.add(record.module)
+                    return None
+                continue
+            for block, form in self._apply_rule(record, output_grads, size).items():
+                uses.setdefault(block, []).append(form)
+        return {block: add(forms) for block, forms in uses.items()}, size
+
+    def _apply_rule(
+        self, record: Record, output_grads: tuple[Tensor | None, ...], size: int
+    ) -> dict[Block, Form]:
+        wanted = self._plan.wanted(record.module)
+        call = LayerCall(
+            record.module, record.args, record.kwargs, output_grads, size, frozenset(wanted)
+        )
+        try:
+            if not record.inputs_unchanged():
+                raise NotPerExample("its input was written to in place afterwards")
+            return self._named(self._plan.rule(record.module)(call), wanted, size)
+        except NotPerExample as reason:
+            raise self._plan.move_to_fallback(wanted.values(), str(reason)) from reason
+
+    def _named(
+        self, found: Mapping[Any, Form | Tensor], wanted: dict[str, str], size: int
+    ) -> dict[Block, Form]:
+        """A rule's answer with full names, tied parameters in blocks of their own."""
+        forms: dict[Block, Form] = {}
+        for key, value in found.items():
+            block = tuple(wanted[local] for local in ((key,) if isinstance(key, str) else key))
+            form = Materialised(value.flatten(1)) if isinstance(value, Tensor) else value
+            if form.batch_size != size:
+                raise NotPerExample(f"the rule gave {form.batch_size} gradients for {size} examples")
+            if len(block) > 1 and not self._plan.shared.isdisjoint(block):
+                sizes = [self._parameters[name].numel() for name in block]
+                forms.update({(n,): f for n, f in zip(block, form.split(sizes), strict=True)})
+            else:
+                forms[block] = form
+        return forms
+
+    def _freeze_the_rest(self) -> None:
+        selected = set(self.selection)
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(name in selected)
+
+    @contextmanager
+    def _as_found(self) -> Iterator[None]:
+        """Within, the user's own frozen parameters are frozen and no others, but for selected ones."""
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(self._found.get(name, False) or name in self.selection)
+        try:
+            yield
+        finally:
+            self._freeze_the_rest()

@@ -1,0 +1,74 @@
+"""The check that captured gradients are complete and credited to the right examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.forms import Gradients
+
+
+def random_weights(size: int, like: Tensor) -> Float[Tensor, " B"]:
+    """A weight per example, all different; the same ones on every call, from no global generator.
+
+    With weights of 1 the check would see only that nothing is missing. With random ones it also
+    sees a gradient that was credited to another example of the batch.
+    """
+    generator = torch.Generator().manual_seed(20200219)
+    weights = 0.5 + torch.rand(size, generator=generator, dtype=torch.float64)
+    return weights.to(device=like.device, dtype=like.dtype)
+
+
+def disagreements(
+    captured: Gradients,
+    expected: Mapping[str, Tensor],
+    weights: Float[Tensor, " B"],
+) -> dict[str, float]:
+    """The parameters whose weighted sum of captured gradients isn't autograd's, with by how much.
+
+    Args:
+        captured: the per-example gradients in question.
+        expected: for every selected parameter, autograd's gradient of the weighted sum of losses.
+        weights: the weights r_i.
+
+    Returns:
+        by parameter name, the norm of the difference over that of the sum of |r_i g_i|.
+    """
+    found: dict[str, float] = {}
+    covered: set[str] = set()
+    for block, form in captured.forms.items():
+        covered.update(block)
+        sizes = [expected[name].numel() for name in block]
+        sums = form.weighted_sum(weights).split(sizes)
+        # Entries may nearly cancel over the batch, as they do near an optimum; what rounding can
+        # do is bounded by the sum of magnitudes, not by the sum.
+        bounds = form.magnitudes().weighted_sum(weights).split(sizes)
+        for name, total, bound in zip(block, sums, bounds, strict=True):
+            error = _relative(total, expected[name], bound)
+            if not error <= _tolerance(expected[name]):
+                found[name] = error
+    for name, gradient in expected.items():
+        # No form says that the gradient is zero.
+        if name not in covered and bool(gradient.count_nonzero()):
+            found[name] = 1.0
+    return found
+
+
+def _relative(total: Tensor, expected: Tensor, bound: Tensor) -> float:
+    expected = expected.flatten().to(total.dtype)
+    scale = torch.maximum(bound, expected.abs()).norm()
+    difference = (total - expected).norm()
+    return 0.0 if not difference else float(difference / scale)
+
+
+def _tolerance(expected: Tensor) -> float:
+    # About 4e-10 in float64, 7e-5 in float32, 5e-2 in bfloat16: far above rounding, far below
+    # what a gradient of another example would make.
+    return float(torch.finfo(expected.dtype).eps ** 0.6)

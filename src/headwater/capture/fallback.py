@@ -1,0 +1,133 @@
+"""Per-example gradients without a rule: batched by `torch.func`, or one backward per example."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from headwater.capture.autograd import gradients
+from headwater.forms.cost import examples_per_scratch
+from headwater.tasks.batch import leaves, map_leaves
+
+if TYPE_CHECKING:
+    from headwater.tasks import Task
+
+logger = logging.getLogger("headwater")
+
+
+class _Losses(nn.Module):
+    """The task as a module around the model, so that `functional_call` can swap parameters."""
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.task.losses(self.model, batch)
+
+
+class Fallback:
+    """Materialised per-example gradients of any parameters of any model.
+
+    Three ways, each slower and more general than the one before: all examples at once under
+    `vmap`; a forward and backward pass per example; one forward pass for the batch and a backward
+    pass per example, for batches that can't be cut into examples.
+    """
+
+    _WAYS = ("vmap", "one pass per example", "one backward pass per example")
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._way = 0
+
+    def next_way(self, reason: str) -> bool:
+        """Goes on to the next way, for this and all later batches; False if there is none."""
+        if self._way + 1 == len(self._WAYS):
+            return False
+        self._way += 1
+        logger.warning("per-example gradients by %s from now on (%s)", self._WAYS[self._way], reason)
+        return True
+
+    def gradients(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
+        """Each named parameter's gradients, shape (B, P)."""
+        while True:
+            way = (self._vmapped, self._one_by_one, self._retained)[self._way]
+            try:
+                return way(names, task, batch, size)
+            except Exception as error:
+                # Whatever a model can't do under vmap, or with a batch of one, it may do in the
+                # next way; what fails in the last one is the user's to see.
+                if not self.next_way(f"{type(error).__name__}: {str(error)[:200]}"):
+                    raise
+
+    def _vmapped(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
+        parameters = dict(self._model.named_parameters())
+        chosen = {f"model.{name}": parameters[name].detach() for name in names}
+        columns = [leaf for leaf in leaves(batch) if _is_column(leaf, size)]
+        if not columns or any(isinstance(leaf, list) for leaf in leaves(batch)):
+            raise TypeError("vmap needs all columns of the batch as tensors")
+        losses = _Losses(self._model, task)
+
+        def loss(chosen: dict[str, Tensor], *example: Tensor) -> Tensor:
+            parts = iter(example)
+            single = map_leaves(
+                batch, lambda leaf: next(parts)[None] if _is_column(leaf, size) else leaf
+            )
+            value: Tensor = functional_call(losses, chosen, (single,))
+            return value[0]
+
+        numbers = sum(parameter.numel() for parameter in chosen.values())
+        itemsize = max(parameter.element_size() for parameter in chosen.values())
+        # Several times the scratch, since vmap over few examples at a time wastes its overhead.
+        chunk = max(8, 4 * examples_per_scratch(numbers, itemsize))
+        with torch.no_grad(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+            # PyTorch says which operators it batches by a loop; that is what was asked for.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            found = vmap(grad(loss), in_dims=(None, *(0 for _ in columns)), chunk_size=chunk)(
+                chosen, *columns
+            )
+        return {name: found[f"model.{name}"].flatten(1) for name in names}
+
+    def _one_by_one(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
+        parameters = dict(self._model.named_parameters())
+        chosen = [parameters[name] for name in names]
+        rows = []
+        for index in range(size):
+            single = task.examples(batch, index, index + 1, size=size)
+
+            def loss(single: Any = single) -> Tensor:
+                losses = task.losses(self._model, single)
+                if losses.shape != (1,):
+                    raise ValueError(f"one example of the batch has {tuple(losses.shape)} losses")
+                return losses[0]
+
+            rows.append([grad.flatten() for grad in gradients(loss, chosen)])
+        return _stacked(names, rows)
+
+    def _retained(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
+        parameters = dict(self._model.named_parameters())
+        chosen = [parameters[name] for name in names]
+        rows = []
+        for index in range(size):
+
+            def loss(index: int = index) -> Tensor:
+                return task.losses(self._model, batch)[index]
+
+            rows.append([grad.flatten() for grad in gradients(loss, chosen)])
+        return _stacked(names, rows)
+
+
+def _is_column(leaf: Any, size: int) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == size
+
+
+def _stacked(names: list[str], rows: list[list[Tensor]]) -> dict[str, Tensor]:
+    columns = zip(*rows, strict=True)
+    return {name: torch.stack(column) for name, column in zip(names, columns, strict=True)}

@@ -1,0 +1,78 @@
+"""One call of one layer, as a rule sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+
+class NotPerExample(Exception):
+    """A rule's answer to a call whose gradients it can't credit to single examples.
+
+    Raising it sends the layer's parameters through the fallback, which needs no rule.
+    """
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """What went into a layer and the gradient at what came out, for a batch.
+
+    Attributes:
+        module: the layer.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        output_grads: for each tensor in its output, in order, the gradient of the sum of the
+            batch's losses; None where the losses don't depend on that tensor.
+        batch_size: the number of examples B in the batch.
+        wanted: which of the module's own parameters are asked for.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output_grads: tuple[Tensor | None, ...]
+    batch_size: int
+    wanted: frozenset[str]
+
+    @property
+    def input(self) -> Tensor:
+        """The first argument, in the precision in which products accumulate."""
+        tensor: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        return tensor.to(self._dtype(tensor)) if tensor.is_floating_point() else tensor
+
+    @property
+    def output_grad(self) -> Tensor:
+        """The gradient at the layer's one output, in the precision of `input`."""
+        (grad,) = self.output_grads
+        if grad is None:
+            raise NotPerExample("the losses don't depend on the output")
+        tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        return grad.to(self._dtype(tensor) if tensor.is_floating_point() else self._dtype(grad))
+
+    def _dtype(self, tensor: Tensor) -> torch.dtype:
+        # Half precision has too few bits to add up products; autocast mixes precisions.
+        grads = [grad.dtype for grad in self.output_grads if grad is not None]
+        dtype = torch.promote_types(tensor.dtype, torch.float32)
+        return torch.promote_types(dtype, grads[0]) if grads else dtype
+
+    def by_example(self, tensor: Tensor, *, trailing: int) -> Float[Tensor, "B S ..."]:
+        """The tensor with its axes before the last `trailing` ones folded into B examples x S.
+
+        A first axis of B * S is taken as S positions of each example in turn; the completeness
+        check notices a model that lays them out in another order.
+
+        Raises:
+            NotPerExample: the first axis is no multiple of the batch size.
+        """
+        lead = tensor.shape[: tensor.dim() - trailing]
+        if not lead or lead[0] % self.batch_size:
+            raise NotPerExample(
+                f"shape {tuple(tensor.shape)} does not start with the batch's {self.batch_size}"
+            )
+        return tensor.reshape(self.batch_size, -1, *tensor.shape[tensor.dim() - trailing :])

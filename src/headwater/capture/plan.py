@@ -1,0 +1,83 @@
+"""Which selected parameter is captured how: by its layer's rule, or by the fallback."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from headwater.capture.registry import Rule, find_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+logger = logging.getLogger("headwater")
+
+
+class PlanChanged(Exception):
+    """Parameters moved to the fallback; what was captured of them before doesn't count."""
+
+
+class Plan:
+    """For every module with a rule, which of its parameters are wanted from it.
+
+    Attributes:
+        selection: the names of all selected parameters.
+        fallback: those that go through the fallback.
+        shared: those that several modules own, so that their gradient is a sum over modules.
+    """
+
+    def __init__(self, model: nn.Module, selection: tuple[str, ...]) -> None:
+        self.selection = selection
+        self.fallback: set[str] = set()
+        self._rules: dict[nn.Module, Rule] = {}
+        self._owned: dict[nn.Module, dict[str, str]] = {}
+        owners: dict[str, list[nn.Module]] = {name: [] for name in selection}
+        canonical = {id(parameter): name for name, parameter in model.named_parameters()}
+        for module in model.modules():
+            for local, parameter in module._parameters.items():
+                name = canonical.get(id(parameter))
+                if name in owners:
+                    owners[name].append(module)
+                    self._owned.setdefault(module, {})[local] = name
+        for module in self._owned:
+            rule = find_rule(module)
+            if rule is not None:
+                self._rules[module] = rule
+        self.shared = {name for name, modules in owners.items() if len(modules) > 1}
+        ruled = {
+            name for name, modules in owners.items() if all(module in self._rules for module in modules)
+        }
+        missing = [name for name in selection if name not in ruled]
+        if missing:
+            self.fallback.update(missing)
+            logger.info("no rule for %s: per-example gradients through torch.func", listed(missing))
+
+    def wanted(self, module: nn.Module) -> dict[str, str]:
+        """The module's parameters that its rule is asked for: by name within it, the full name."""
+        if module not in self._rules:
+            return {}
+        owned = self._owned[module]
+        return {local: name for local, name in owned.items() if name not in self.fallback}
+
+    def rule(self, module: nn.Module) -> Rule:
+        """The rule of a module that has one."""
+        return self._rules[module]
+
+    def ruled_modules(self) -> list[nn.Module]:
+        """The modules whose rules are asked for something."""
+        return [module for module in self._rules if self.wanted(module)]
+
+    def move_to_fallback(self, names: Iterable[str], reason: str) -> PlanChanged:
+        """Moves parameters to the fallback; returns what to raise."""
+        moved = [name for name in self.selection if name in set(names)]
+        self.fallback.update(moved)
+        logger.info("%s: per-example gradients through torch.func (%s)", listed(moved), reason)
+        return PlanChanged(listed(moved))
+
+
+def listed(names: list[str]) -> str:
+    """The first few of some names, for messages."""
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

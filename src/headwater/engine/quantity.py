@@ -1,0 +1,96 @@
+"""What is computed of every training example: scores with queries, or its own squared norm."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from headwater.capture.nonfinite import refuse_non_finite
+from headwater.forms import Gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.tasks import Task
+
+
+
+class Quantity(ABC):
+    """R numbers per training example at one checkpoint, from its gradient.
+
+    Attributes:
+        rows: R, the number of queries, or 1.
+        row_bytes: bytes held per row and checkpoint, once `prepare` was called.
+    """
+
+    rows: int
+    row_bytes: float = 0.0
+
+    @abstractmethod
+    def prepare(
+        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
+        """What turns a batch's gradients into rows `start` to before `stop`, at present weights.
+
+        Args:
+            capture: `(task, batch, first=, kind=) -> Gradients`, checked.
+            batch_size: how many queries to capture at a time.
+        """
+
+    @abstractmethod
+    def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
+        """A task and batch that `prepare` will capture, to settle the plan on; None without."""
+
+
+class SelfInfluence(Quantity):
+    """Each training example's own squared gradient norm."""
+
+    rows = 1
+
+    def prepare(
+        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
+        return lambda examples: examples.squared_norm()[None]
+
+    def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
+        return None
+
+
+class PairScores(Quantity):
+    """The dot product of each query's gradient with each training example's.
+
+    Args:
+        task: what is differentiated for a query.
+        batch: all queries as one batch, on the model's device.
+        size: the number of queries Q.
+    """
+
+    def __init__(self, task: Task, batch: Any, size: int) -> None:
+        self._task = task
+        self._batch = batch
+        self.rows = size
+
+    def prepare(
+        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
+        captured = []
+        for first in range(start, stop, batch_size):
+            queries = self._queries(first, min(first + batch_size, stop))
+            gradients = capture(self._task, queries, first=first, kind="query")
+            refuse_non_finite(gradients, first=first, kind="query")
+            captured.append(gradients)
+        # The choice between forms depends on the number of queries: all of them, not a chunk's.
+        queries = Gradients.cat(captured).for_pairs()
+        self.row_bytes = queries.nbytes / max(1, queries.batch_size)
+        return queries.dot
+
+    def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
+        return self._task, self._queries(0, min(batch_size, self.rows))
+
+    def _queries(self, start: int, stop: int) -> Any:
+        if start == 0 and stop == self.rows:
+            return self._batch
+        return self._task.examples(self._batch, start, stop, size=self.rows)

@@ -1,0 +1,121 @@
+"""The training examples as batches in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch.utils.data import (
+    DataLoader,
+
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
+
+from headwater.errors import InputError, ShuffledLoaderError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Where a batch size can't be measured: reading an example twice could lose it from a stream.
+STREAM_BATCH_SIZE = 64
+
+class TrainingData:
+    """A dataset, or a loader of the user's own, that yields the same batches on every pass.
+
+    Args:
+        source: a Dataset (or any sequence of examples), batched here; or a DataLoader, taken as
+            it is.
+        batch_size: examples per batch of a Dataset; "auto" leaves it to the engine.
+
+    Raises:
+        ShuffledLoaderError: the loader's order isn't fixed.
+        InputError: the source or the batch size is of the wrong kind.
+    """
+
+    def __init__(self, source: Any, batch_size: int | Literal["auto"]) -> None:
+        if batch_size != "auto" and (
+            not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1
+        ):
+            raise InputError(f"batch_size is {batch_size!r}; expected a positive int or 'auto'")
+        self._source = source
+        self._batch_size = batch_size
+        if isinstance(source, DataLoader):
+            _refuse_shuffling(source)
+        elif not hasattr(source, "__getitem__") and not isinstance(source, IterableDataset):
+            raise InputError(
+                f"influence_src_dataset is a {type(source).__name__}; expected a "
+                f"torch.utils.data.Dataset or a DataLoader"
+            )
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples per batch where that is settled; None where the engine is to choose."""
+        if isinstance(self._source, DataLoader):
+            return self._source.batch_size or STREAM_BATCH_SIZE
+        if self._batch_size != "auto":
+            return self._batch_size
+        return STREAM_BATCH_SIZE if isinstance(self._source, IterableDataset) else None
+
+    @property
+    def count(self) -> int | None:
+        """The number of training examples N, where it can be known beforehand."""
+        if not isinstance(self._source, DataLoader):
+            return _length(self._source)
+        sized = self._source.batch_sampler is not None and not self._source.drop_last
+        return _length(self._source.sampler) if sized else None
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """The batches, from the first.
+
+        Args:
+            batch_size: examples per batch of a Dataset; not used for a loader of the user's own.
+        """
+        if isinstance(self._source, DataLoader):
+            return iter(self._source)
+        return iter(DataLoader(self._source, batch_size=batch_size, shuffle=False))
+
+    def number_of_batches(self, batch_size: int) -> int | None:
+        """How many batches a pass has, where it can be known beforehand."""
+        if isinstance(self._source, DataLoader):
+            return _length(self._source)
+        count = self.count
+        return None if count is None else -(-count // batch_size)
+
+    def sample(self, size: int) -> Any | None:
+        """The first few examples as a batch, to measure on; None for an empty dataset."""
+        dataset: Sequence[Any] = self._source
+        examples = [dataset[index] for index in range(min(size, len(dataset)))]
+        return default_collate(examples) if examples else None
+
+def _length(sized: Any) -> int | None:
+    if not isinstance(sized, Sized):
+        return None
+    try:
+        return len(sized)
+    except TypeError:
+        # A loader of an IterableDataset has a `__len__` that raises.
+        return None
+
+def _refuse_shuffling(loader: DataLoader[Any]) -> None:
+    random = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+    samplers = [loader.sampler, getattr(loader.batch_sampler, "sampler", None)]
+    for sampler in samplers:
+        if isinstance(sampler, random) or getattr(sampler, "shuffle", False) is True:
+            raise ShuffledLoaderError(
+                f"the loader shuffles (its sampler is a {type(sampler).__name__}), so the index of "
+                f"a training example would mean nothing; build it with shuffle=False"
+            )
+    if loader.batch_sampler is not None and not isinstance(loader.dataset, IterableDataset):
+        # A sampler of the user's own tells only by what it does.
+        once, again = (list(islice(loader.batch_sampler, 16)) for _ in range(2))
+        if once != again:
+            raise ShuffledLoaderError(
+                f"the loader's sampler ({type(loader.sampler).__name__}) gives another order each "
+                f"time, so the index of a training example would mean nothing; use a fixed order"
+            )
+

@@ -1,0 +1,8 @@
+"""The named estimators: each picks its parts."""
+
+from headwater.estimators.data_influence import DataInfluence
+from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.tracincp import TracInCP
+from headwater.estimators.tracincp_base import TracInCPBase
+
+__all__ = ["DataInfluence", "KMostInfluentialResults", "TracInCP", "TracInCPBase"]

@@ -1,0 +1,21 @@
+"""What a top-k question returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+
+class KMostInfluentialResults(NamedTuple):
+    """For each query the most influential training examples, strongest first.
+
+    Attributes:
+        indices: the examples' places in the training data, int64.
+        influence_scores: their scores, highest first for proponents, lowest first for opponents.
+    """
+
+    indices: Int[Tensor, "Q K"]
+    influence_scores: Float[Tensor, "Q K"]

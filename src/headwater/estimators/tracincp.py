@@ -1,0 +1,133 @@
+"""TracInCP: exact influence over all layers, or over those that are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from headwater.capture import borrowed, eager, select
+from headwater.checkpoints import default_checkpoints_load_func
+from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.errors import BatchError, InputError
+from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.tracincp_base import TracInCPBase
+from headwater.query import AllScores, TopK
+from headwater.tasks.batch import borrow, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from headwater.tasks import Task
+
+
+class TracInCP(TracInCPBase):
+    """TracIn over checkpoints, with exact gradients of every selected parameter.
+
+    Args:
+        layers: dotted names of the modules or parameters that count; None takes every parameter
+            that requires grad.
+        sample_wise_grads_per_batch: what `loss_fn` returns: False, a loss per example; True, their
+            sum or mean (`loss_fn.reduction` says which). Both are computed the same way.
+        model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
+        learning_rates, task, memory_budget: see `TracInCPBase`.
+
+    Raises:
+        SelectionError: `layers` has a name that the model doesn't have.
+        LossError: `loss_fn.reduction` contradicts `sample_wise_grads_per_batch`.
+
+    Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        influence_src_dataset: Any,
+        checkpoints: Any,
+        checkpoints_load_func: Callable[[nn.Module, Any], Any] = default_checkpoints_load_func,
+        layers: Iterable[str] | None = None,
+        loss_fn: Callable[..., Any] | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        sample_wise_grads_per_batch: bool = False,
+        *,
+        learning_rates: Iterable[float] | None = None,
+        task: Task | None = None,
+        memory_budget: int | str = "auto",
+    ) -> None:
+        if task is not None and sample_wise_grads_per_batch:
+            raise InputError("sample_wise_grads_per_batch is about loss_fn; a task has none")
+        self.sample_wise_grads_per_batch = sample_wise_grads_per_batch
+        super().__init__(
+            model,
+            influence_src_dataset,
+            checkpoints,
+            checkpoints_load_func,
+            loss_fn,
+            batch_size,
+            learning_rates=learning_rates,
+            task=task,
+            memory_budget=memory_budget,
+        )
+        self._net = eager(model)
+        self._selection = select(self._net, layers)
+
+    @property
+    def _batched_loss(self) -> bool:
+        return self.sample_wise_grads_per_batch
+
+    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
+        with borrowed(self._net):
+            sink = self._run(show_progress).stream(
+                SelfInfluence(), lambda: AllScores(1, self._data.count), bounded=False
+            )
+        return sink.result()[0]
+
+    def _influence(
+        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
+    ) -> Float[Tensor, "Q N"]:
+        with borrowed(self._net):
+            quantity = self._pairs(inputs, targets)
+            sink = self._run(show_progress).stream(
+                quantity, lambda: AllScores(quantity.rows, self._data.count), bounded=False
+            )
+        return sink.result()
+
+    def _get_k_most_influential(
+        self,
+        inputs: tuple[Any, ...],
+        targets: Any = None,
+        k: int = 5,
+        proponents: bool = True,
+        show_progress: bool = False,
+    ) -> KMostInfluentialResults:
+        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
+        with borrowed(self._net):
+            quantity = self._pairs(inputs, targets)
+            sink = self._run(show_progress).stream(
+                quantity, lambda: TopK(quantity.rows, k=k, side=side), bounded=True
+            )
+        return KMostInfluentialResults(*sink.result())
+
+    def _run(self, show_progress: bool) -> Run:
+        return Run(
+            self._net,
+            self._selection,
+            self._series,
+            self._data,
+            self._loss_task,
+            budget=memory_budget_bytes(self.memory_budget),
+            name=self.get_name(),
+            show_progress=show_progress,
+        )
+
+    def _pairs(self, inputs: tuple[Any, ...], targets: Any) -> PairScores:
+        task, batch = self._query_task(inputs, targets)
+        size = task.size(batch)
+        if not size:
+            raise BatchError(
+                f"the queries are {describe(batch)}, in which no first axis says how many they "
+                f"are; expected tensors with one entry per query, and at least one query"
+            )
+        device = next(self._net.parameters()).device
+        return PairScores(task, borrow(batch, device), size)

@@ -1,0 +1,197 @@
+"""What the TracInCP estimators have in common: arguments, and the three questions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import nn
+
+from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_func
+from headwater.engine import TrainingData, memory_budget_bytes
+from headwater.errors import InputError
+from headwater.estimators.data_influence import DataInfluence
+from headwater.tasks import LossTask, ModelOutput, Task
+from headwater.tasks.loss import declared_reduction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.estimators.results import KMostInfluentialResults
+
+
+class TracInCPBase(DataInfluence):
+    """Influence as the sum over checkpoints of learning rate times gradient dot product.
+
+    A subclass answers the three questions in `_self_influence`, `_influence` and
+    `_get_k_most_influential`.
+
+    Args:
+        model: the model. It is borrowed: after every call, also one that raised, it is as before.
+        influence_src_dataset: the training examples: a Dataset, or a DataLoader that doesn't
+            shuffle. A batch is a tuple or list; `model(*batch[:-1])` are the predictions and
+            `batch[-1]` the targets.
+        checkpoints: a folder, or paths, state dicts, (path or state, rate) pairs, or whatever
+            `checkpoints_load_func` understands.
+        checkpoints_load_func: loads a checkpoint into the model and returns its learning rate.
+        loss_fn: `(predictions, targets) -> losses`, one per example. None: the model's own output.
+        batch_size: examples per batch of a Dataset; "auto" fits it to memory and cache. Results
+            don't depend on it.
+        learning_rates: one per checkpoint; they win over what checkpoints say.
+        task: in place of `loss_fn`, for batches that are no tuples.
+        memory_budget: bytes, or a text like "2GB", to be used beyond the model, one batch and the
+            result; "auto" is a quarter of the memory available at the call.
+
+    Raises:
+        InputError: an argument is of the wrong kind.
+        ShuffledLoaderError: the loader shuffles.
+        LossError: `loss_fn.reduction` says it returns no per-example losses.
+        NoCheckpointsError: there is no checkpoint.
+        LearningRateError: there isn't one learning rate per checkpoint.
+
+    Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        influence_src_dataset: Any,
+        checkpoints: Any,
+        checkpoints_load_func: Callable[[nn.Module, Any], Any] = default_checkpoints_load_func,
+        loss_fn: Callable[..., Any] | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        *,
+        learning_rates: Iterable[float] | None = None,
+        task: Task | None = None,
+        memory_budget: int | str = "auto",
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        if task is not None and not isinstance(task, Task):
+            raise InputError(f"task is a {type(task).__name__}; expected a headwater.Task")
+        if task is not None and loss_fn is not None:
+            raise InputError("both task and loss_fn are given; a task brings its own loss")
+        if loss_fn is not None and not callable(loss_fn):
+            raise InputError(f"loss_fn is a {type(loss_fn).__name__}; expected a function or Module")
+        memory_budget_bytes(memory_budget)
+        self.model = model
+        self.influence_src_dataset = influence_src_dataset
+        self.checkpoints = checkpoints
+        self.checkpoints_load_func = checkpoints_load_func
+        self.loss_fn = loss_fn
+        self.batch_size = batch_size
+        self.memory_budget = memory_budget
+        self._given_task = task
+        self._loss_task = self._as_task(loss_fn)
+        self._data = TrainingData(influence_src_dataset, batch_size)
+        self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
+
+    def influence(  # type: ignore[override]
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        k: int | None = None,
+        proponents: bool = True,
+        unpack_inputs: bool = True,
+        show_progress: bool = False,
+    ) -> Tensor | KMostInfluentialResults:
+        """Self-influence, all scores, or each query's k most influential training examples.
+
+            influence(q, n)   = sum over c of rate_c * <grad L(w_c, q), grad L(w_c, n)>
+            self_influence(n) = sum over c of rate_c * ||grad L(w_c, n)||^2
+
+        A positive score marks a proponent: training on n lowered q's loss. Gradients are those of
+        single examples, never divided by a batch size.
+
+        Args:
+            inputs: the queries' model inputs; None asks for self-influence. With a `task`, the
+                whole batch that it reads.
+            targets: the queries' targets. None: the model's own output, one number per query, is
+                differentiated instead of the loss.
+            k: how many training examples to return per query; None returns all scores.
+            proponents: whether the k are the highest scores or (opponents) the lowest.
+            unpack_inputs: whether a tuple or list is unpacked, `model(*inputs)`; with False the
+                model gets it as one argument.
+            show_progress: whether a bar over the training batches is shown, on stderr.
+
+        Returns:
+            on the CPU, in the model's precision (float32 at least): self-influence `(N,)`, scores
+            `(Q, N)`, or `KMostInfluentialResults` of indices and scores `(Q, min(k, N))`, ties in
+            the order of the training data.
+
+        Raises:
+            InputError: k is no int of at least 0, or the arguments don't go together.
+            BatchError: a batch is no tuple and there is no `task`.
+            LossError: the loss isn't per example, nor a plain sum or mean.
+            CheckpointError: a checkpoint can't be read, or isn't of this model.
+            NonFiniteError: a gradient is NaN or infinite; names the example and the layer.
+            CaptureError: examples of a batch influence each other's losses.
+        """
+        self._refuse_odd_arguments(inputs, targets, k)
+        if inputs is None:
+            return self._self_influence(show_progress=show_progress)
+        unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
+        arguments = tuple(inputs) if unpack else (inputs,)
+        if k is None:
+            return self._influence(arguments, targets, show_progress=show_progress)
+        return self._get_k_most_influential(
+            arguments, targets, k=k, proponents=proponents, show_progress=show_progress
+        )
+
+    @abstractmethod
+    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
+        """Every training example's self-influence."""
+
+    @abstractmethod
+    def _influence(
+        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
+    ) -> Float[Tensor, "Q N"]:
+        """All scores, for queries `model(*inputs)`."""
+
+    @abstractmethod
+    def _get_k_most_influential(
+        self,
+        inputs: tuple[Any, ...],
+        targets: Any = None,
+        k: int = 5,
+        proponents: bool = True,
+        show_progress: bool = False,
+    ) -> KMostInfluentialResults:
+        """The k highest or lowest scores of each query."""
+
+    def _as_task(self, loss_fn: Callable[..., Any] | None) -> Task:
+        """What is differentiated for a training example."""
+        if self._given_task is not None:
+            return self._given_task
+        if loss_fn is None:
+            return ModelOutput()
+        return LossTask(loss_fn, reduction=declared_reduction(loss_fn, batched=self._batched_loss))
+
+    @property
+    def _batched_loss(self) -> bool:
+        """Whether `loss_fn` is expected to reduce over its batch."""
+        return False
+
+    def _query_task(self, inputs: tuple[Any, ...], targets: Any) -> tuple[Task, Any]:
+        """What is differentiated for a query, and the batch that it reads."""
+        if self._given_task is not None:
+            return self._given_task, inputs[0]
+        task = self._loss_task if targets is not None else ModelOutput()
+        return task, (*inputs, targets)
+
+    def _refuse_odd_arguments(self, inputs: Any, targets: Any, k: int | None) -> None:
+        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 0):
+            raise InputError(f"k is {k!r}; expected an int of at least 0, or None for all scores")
+        if inputs is None and (targets is not None or k is not None):
+            given = "targets" if targets is not None else "k"
+            raise InputError(
+                f"{given} is given without inputs; inputs=None asks for self-influence, a number "
+                f"per training example, which has neither targets nor k"
+            )
+        if self._given_task is not None and targets is not None:
+            raise InputError(
+                "targets is given beside a task; a task reads one whole batch: pass it as inputs"
+            )

@@ -1,0 +1,11 @@
+"""What a batch of per-example gradients is, and the algebra on it."""
+
+from headwater.forms.dot import dot
+from headwater.forms.factored import Factored
+from headwater.forms.form import Form
+from headwater.forms.gradients import Gradients
+from headwater.forms.materialised import Materialised
+from headwater.forms.rows import Rows
+from headwater.forms.summed import Summed
+
+__all__ = ["Factored", "Form", "Gradients", "Materialised", "Rows", "Summed", "dot"]

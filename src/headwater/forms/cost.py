@@ -1,0 +1,73 @@
+"""Which algebra is cheaper, from a count of floating-point operations and bytes.
+
+All choices between forms are made here, so that they can be read, and argued with, in one place.
+A choice changes time and memory, never a number beyond rounding.
+
+Counted for a weight of O x I with S positions per example, G groups, in multiply-adds:
+
+    a product of one query with one training example
+        factored       S_q * S_n * (I + O)          two Gram blocks and their Hadamard product
+        materialised   I * O                        plus S_n * I * O once per training example
+    a squared norm
+        factored       S * S * (I + O)
+        materialised   S * I * O
+
+A matrix product moves little memory per operation; writing a gradient out and reading it back
+does. `BYTES_WEIGHT` says how many multiply-adds fit in the time of one byte to or from memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater.forms.factored import Factored
+
+# About 50 GFLOP/s and 12 GB/s of one core of a laptop or server CPU: 4 operations, 2 of them in a
+# multiply-add, per byte. A GPU's ratio is higher; being off by 4 shifts only near-ties.
+BYTES_WEIGHT = 2.0
+
+# Scratch that stays in the last-level cache. Blocks larger than this fault in fresh pages at a
+# fraction of the speed of memory, so products are tiled to it.
+SCRATCH_BYTES = 16 * 2**20
+
+
+def _gradient_numbers(form: Factored) -> int:
+    _, groups, _, fan_in = form.inputs.shape
+    return groups * fan_in * form.output_grads.shape[3]
+
+
+def _factor_numbers(form: Factored) -> int:
+    _, groups, _, fan_in = form.inputs.shape
+    return groups * (fan_in + form.output_grads.shape[3])
+
+
+def norm_is_cheaper_factored(form: Factored) -> bool:
+    """Whether a squared norm costs less from the factors than from the gradient written out."""
+    positions, itemsize = form.positions, form.inputs.element_size()
+    factored = positions * positions * _factor_numbers(form)
+    factored += BYTES_WEIGHT * itemsize * 2 * positions * positions * form.inputs.shape[1]
+    materialised = positions * _gradient_numbers(form)
+    materialised += BYTES_WEIGHT * itemsize * 2 * _gradient_numbers(form)
+    return factored < materialised
+
+
+def pairs_are_cheaper_factored(form: Factored, *, queries: int, query_positions: int) -> bool:
+    """Whether products with `queries` queries cost less from the factors of both sides.
+
+    Counted per training example; a query's own gradient is written out once per checkpoint and
+    used for all training examples, so that its cost vanishes.
+    """
+    positions, itemsize = form.positions, form.inputs.element_size()
+    if positions == query_positions == 1:
+        return True
+    blocks = queries * query_positions * positions
+    factored = blocks * (_factor_numbers(form) + BYTES_WEIGHT * itemsize * 2 * form.inputs.shape[1])
+    numbers = _gradient_numbers(form)
+    materialised = numbers * (positions + queries + BYTES_WEIGHT * itemsize * 2)
+    return factored < materialised
+
+
+def examples_per_scratch(numbers_each: int, itemsize: int) -> int:
+    """How many examples of `numbers_each` numbers fit the scratch; at least one."""
+    return max(1, SCRATCH_BYTES // max(1, numbers_each * itemsize))

@@ -1,0 +1,106 @@
+"""Gradients of a linear map, kept as the two factors that autograd multiplies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import einsum
+from torch.nn.functional import pad
+
+from headwater.forms.cost import norm_is_cheaper_factored
+from headwater.forms.form import Form
+from headwater.forms.materialised import Materialised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Factored(Form):
+    """Gradient n of a weight, per group g: the sum over positions s of d_s x_s^T.
+
+    With `bias` the block is the weight followed by the bias, as if every input had a 1 appended.
+    Numbers held: S * (I + O) per example and group, where the gradient has I * O.
+
+    Attributes:
+        inputs: what came into the layer at each position.
+        output_grads: the gradient of the example's loss at the layer's output.
+        bias: whether the bias's gradient, the sum of d_s, belongs to the block.
+        layout: how the weight is stored: "oi" as in `nn.Linear`, "io" as in GPT-2's Conv1D.
+    """
+
+    inputs: Float[Tensor, "B G S I"]
+    output_grads: Float[Tensor, "B G S O"]
+    bias: bool = False
+    layout: Literal["oi", "io"] = "oi"
+
+    @property
+    def batch_size(self) -> int:
+        return self.inputs.shape[0]
+
+    @property
+    def positions(self) -> int:
+        return self.inputs.shape[2]
+
+    @property
+    def numbers(self) -> int:
+        """The length of one gradient written out, P."""
+        _, groups, _, fan_in = self.inputs.shape
+        return groups * self.output_grads.shape[3] * (fan_in + self.bias)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.inputs, self.output_grads)
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> Factored:
+        return replace(self, inputs=tensors[0], output_grads=tensors[1])
+
+    def squared_norm(self) -> Float[Tensor, " B"]:
+        if self.positions == 1:
+            inputs = self.inputs.square().sum(dim=(2, 3)) + self.bias
+            return (inputs * self.output_grads.square().sum(dim=(2, 3))).sum(dim=1)
+        if norm_is_cheaper_factored(self):
+            inputs = self.inputs @ self.inputs.mT + self.bias
+            return (inputs * (self.output_grads @ self.output_grads.mT)).sum(dim=(1, 2, 3))
+        return Materialised(self.materialise()).squared_norm()
+
+    def materialise(self) -> Float[Tensor, "B P"]:
+        if self.layout == "oi":
+            weight = self.output_grads.mT @ self.inputs
+        else:
+            weight = self.inputs.mT @ self.output_grads
+        if not self.bias:
+            return weight.flatten(1)
+        return torch.cat([weight.flatten(1), self.output_grads.sum(dim=2).flatten(1)], dim=1)
+
+    def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
+        weighted = self.output_grads * weights[:, None, None, None]
+        equation = "bgso,bgsi->goi" if self.layout == "oi" else "bgso,bgsi->gio"
+        weight = einsum(equation, weighted, self.inputs).flatten()
+        return torch.cat([weight, weighted.sum(dim=(0, 2)).flatten()]) if self.bias else weight
+
+    def magnitudes(self) -> Factored:
+        return self.with_tensors((self.inputs.abs(), self.output_grads.abs()))
+
+    @classmethod
+    def cat(cls, forms: Sequence[Factored]) -> Factored:
+        # Padded sequences differ in length from batch to batch. A position whose output gradient
+        # is zero adds nothing to any product, so filling up with zeros leaves every number exact.
+        longest = max(form.positions for form in forms)
+        filled = [
+            tuple(pad(tensor, (0, 0, 0, longest - form.positions)) for tensor in form.tensors)
+            for form in forms
+        ]
+        inputs, output_grads = zip(*filled, strict=True)
+        return forms[0].with_tensors((torch.cat(inputs), torch.cat(output_grads)))
+
+    def split(self, sizes: Sequence[int]) -> list[Form]:
+        weight = replace(self, bias=False)
+        if not self.bias:
+            return [weight]
+        return [weight, Materialised(self.output_grads.sum(dim=2).flatten(1))]

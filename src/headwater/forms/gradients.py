@@ -1,0 +1,97 @@
+"""The per-example gradients of all selected parameters, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from headwater.forms.dot import dot, for_pairs
+from headwater.forms.materialised import Materialised
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.forms.form import Form
+
+Block: TypeAlias = tuple[str, ...]
+"""The names of the parameters whose gradients one form holds, in order."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """B per-example gradients as one form per block of parameters.
+
+    A parameter that the batch's losses don't depend on has no block: its gradient is zero.
+
+    Attributes:
+        forms: the forms by block; no parameter is in two blocks.
+        batch_size: the number of examples B.
+        like: an empty tensor of the dtype and on the device in which products accumulate.
+    """
+
+    forms: Mapping[Block, Form]
+    batch_size: int
+    like: Tensor
+
+    def dot(self, examples: Gradients) -> Float[Tensor, "Q B"]:
+        """The product of each of these gradients with each of the other's, over all parameters."""
+        total = self.like.new_zeros(self.batch_size, examples.batch_size)
+        for block, form in self.forms.items():
+            if block in examples.forms:
+                total += dot(form, examples.forms[block])
+        return total
+
+    def squared_norm(self) -> Float[Tensor, " B"]:
+        """Each gradient's squared norm over all parameters."""
+        total = self.like.new_zeros(self.batch_size)
+        for form in self.forms.values():
+            total += form.squared_norm()
+        return total
+
+    def for_pairs(self) -> Gradients:
+        """The same gradients in the forms in which products with many examples are cheapest."""
+        forms = {block: for_pairs(form) for block, form in self.forms.items()}
+        return Gradients(forms, self.batch_size, self.like)
+
+    def examples(self, start: int, stop: int) -> Gradients:
+        """The gradients of the examples from `start` to before `stop`."""
+        forms = {block: form.examples(start, stop) for block, form in self.forms.items()}
+        return Gradients(forms, min(stop, self.batch_size) - start, self.like)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by all forms."""
+        return sum(form.nbytes for form in self.forms.values())
+
+    @classmethod
+    def cat(cls, batches: Sequence[Gradients]) -> Gradients:
+        """The batches' examples, one after the other."""
+        if len(batches) == 1:
+            return batches[0]
+        blocks = dict.fromkeys(block for batch in batches for block in batch.forms)
+        forms = {block: _cat([batch.forms.get(block) for batch in batches], batches) for block in blocks}
+        return cls(forms, sum(batch.batch_size for batch in batches), batches[0].like)
+
+
+def _cat(forms: list[Form | None], batches: Sequence[Gradients]) -> Form:
+    present = [form for form in forms if form is not None]
+    if len(present) == len(forms) and len({_shape(form) for form in present}) == 1:
+        return type(present[0]).cat(present)
+    # A batch that doesn't depend on the block, or whose form is of another kind (a parameter
+    # that is used twice only in some batches): written out, they are all alike.
+    written = next(form.materialise() for form in present)
+    rows = [
+        form.materialise() if form is not None else written.new_zeros(batch.batch_size, written.shape[1])
+        for form, batch in zip(forms, batches, strict=True)
+    ]
+    return Materialised(torch.cat(rows))
+
+
+def _shape(form: Form) -> object:
+    parts = getattr(form, "parts", (form,))
+    return tuple(type(part) for part in parts)

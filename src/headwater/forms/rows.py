@@ -1,0 +1,84 @@
+"""Gradients of a lookup table: few rows of many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import pad
+
+from headwater.forms.form import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows(Form):
+    """Gradient n of a table of V rows: at each position s, `values[s]` added at row `ids[s]`.
+
+    Attributes:
+        ids: the row that each position looked up; a row may come more than once.
+        values: the gradient of the example's loss at what was looked up.
+        table_rows: the number of rows V of the table.
+    """
+
+    ids: Int[Tensor, "B S"]
+    values: Float[Tensor, "B S E"]
+    table_rows: int
+
+    @property
+    def batch_size(self) -> int:
+        return self.ids.shape[0]
+
+    @property
+    def positions(self) -> int:
+        return self.ids.shape[1]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.ids, self.values)
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> Rows:
+        return replace(self, ids=tensors[0], values=tensors[1])
+
+    def squared_norm(self) -> Float[Tensor, " B"]:
+        same_row = self.ids[:, :, None] == self.ids[:, None, :]
+        return (same_row * (self.values @ self.values.mT)).sum(dim=(1, 2))
+
+    def materialise(self) -> Float[Tensor, "B P"]:
+        return self.dense(self.ids, self.table_rows).flatten(1)
+
+    def dense(self, ids: Int[Tensor, "B S"], rows: int) -> Float[Tensor, "B R E"]:
+        """The gradients as tables of `rows` rows, with `ids` in place of the form's own.
+
+        Raises: nothing; rows outside the table are the caller's to avoid.
+        """
+        batch, positions = self.ids.shape
+        width = self.values.shape[2]
+        table = self.values.new_zeros(batch, rows, width)
+        index = ids[:, :, None].expand(batch, positions, width)
+        return table.scatter_add_(1, index, self.values)
+
+    def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
+        table = self.values.new_zeros(self.table_rows, self.values.shape[2])
+        weighted = self.values * weights[:, None, None]
+        return table.index_add_(0, self.ids.flatten(), weighted.flatten(0, 1)).flatten()
+
+    def magnitudes(self) -> Rows:
+        return self.with_tensors((self.ids, self.values.abs()))
+
+    @classmethod
+    def cat(cls, forms: Sequence[Rows]) -> Rows:
+        # A value of zero adds nothing, wherever it is added: row 0 is as good as any.
+        longest = max(form.positions for form in forms)
+        ids = [pad(form.ids, (0, longest - form.positions)) for form in forms]
+        values = [pad(form.values, (0, 0, 0, longest - form.positions)) for form in forms]
+        return forms[0].with_tensors((torch.cat(ids), torch.cat(values)))
+
+    def split(self, sizes: Sequence[int]) -> list[Form]:
+        return [self]

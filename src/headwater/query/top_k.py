@@ -1,0 +1,70 @@
+"""The k highest or lowest scores of each query, kept while blocks stream by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+Side = Literal["proponents", "opponents"]
+
+# Columns gathered before they are merged: sorting a few at a time would cost more than scoring.
+_GATHERED = 4096
+
+
+class TopK:
+    """The strongest k training examples of each query; memory Q * (k + a constant).
+
+    Ties go to the lower index, whatever the blocks.
+
+    Args:
+        rows: the number of queries Q.
+        k: how many to keep per query, at least 0.
+        side: "proponents" keeps the highest scores, highest first; "opponents" the lowest, lowest
+            first.
+    """
+
+    def __init__(self, rows: int, *, k: int, side: Side) -> None:
+        self._rows = rows
+        self._k = k
+        self._side = side
+        self._scores: Tensor | None = None
+        self._indices = torch.empty(rows, 0, dtype=torch.int64)
+        self._waiting: list[Tensor] = []
+        self._waiting_columns = 0
+        self._end = 0
+
+    def add(self, start: int, block: Float[Tensor, "Q B"]) -> None:
+        """Takes the columns from `start` on; blocks come in order."""
+        if self._scores is None:
+            self._scores = torch.empty(self._rows, 0, dtype=block.dtype)
+        # A copy: a view would keep the whole block that it was cut from.
+        self._waiting.append(block.cpu().clone())
+        self._waiting_columns += block.shape[1]
+        self._end = start + block.shape[1]
+        if self._waiting_columns >= _GATHERED:
+            self._merge()
+
+    def result(self) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
+        """Indices and scores, on the CPU; K is the smaller of k and the columns seen."""
+        self._merge()
+        scores = torch.empty(self._rows, 0) if self._scores is None else self._scores
+        return self._indices, scores
+
+    def _merge(self) -> None:
+        if not self._waiting:
+            return
+        assert self._scores is not None
+        columns = torch.arange(self._end - self._waiting_columns, self._end)
+        scores = torch.cat([self._scores, *self._waiting], dim=1)
+        indices = torch.cat([self._indices, columns.expand(self._rows, -1)], dim=1)
+        # What was kept before has lower indices than what is new, so a stable sort breaks ties
+        # the right way.
+        order = scores.argsort(dim=1, descending=self._side == "proponents", stable=True)
+        order = order[:, : self._k]
+        self._scores, self._indices = scores.gather(1, order), indices.gather(1, order)
+        self._waiting, self._waiting_columns = [], 0

@@ -1,0 +1,98 @@
+"""Batches as nested tuples, lists and mappings of tensors: moving them, taking examples out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def map_leaves(batch: Any, change: Callable[[Any], Any]) -> Any:
+    """The batch with every leaf changed; tuples, lists and mappings keep their type."""
+    if isinstance(batch, tuple):
+        changed = [map_leaves(part, change) for part in batch]
+        return type(batch)(*changed) if hasattr(batch, "_fields") else tuple(changed)
+    if isinstance(batch, list) and not _is_column(batch):
+        return [map_leaves(part, change) for part in batch]
+    if isinstance(batch, MutableMapping):
+        # A tokenizer's output is a mapping of its own kind that models may rely on.
+        result = copy.copy(batch)
+        for key, part in batch.items():
+            result[key] = map_leaves(part, change)
+        return result
+    if isinstance(batch, Mapping):
+        return {key: map_leaves(part, change) for key, part in batch.items()}
+    return change(batch)
+
+
+def _is_column(batch: list[Any]) -> bool:
+    # A list of texts or numbers is one column of the batch, with one entry per example.
+    return bool(batch) and all(isinstance(part, (str, bytes, int, float)) for part in batch)
+
+
+def leaves(batch: Any) -> Iterator[Any]:
+    """The leaves of a batch, in order."""
+    found: list[Any] = []
+    map_leaves(batch, found.append)
+    return iter(found)
+
+
+def borrow(batch: Any, device: torch.device) -> Any:
+    """The batch on `device`, detached from whatever graph its tensors belong to.
+
+    Tensors made under `torch.inference_mode()` can't be saved for a backward pass; they are copied.
+    """
+
+    def borrowed(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            leaf = leaf.clone() if leaf.is_inference() else leaf.detach()
+            return leaf.to(device, non_blocking=True)
+        if callable(getattr(leaf, "to", None)):
+            return leaf.to(device)
+        return leaf
+
+    return map_leaves(batch, borrowed)
+
+
+def examples(batch: Any, start: int, stop: int, *, size: int) -> Any:
+    """The examples from `start` to before `stop` of a batch of `size`, as a batch.
+
+    Every tensor, or list of texts or numbers, whose first axis has length `size` is taken to hold
+    one entry per example; whatever else is in the batch is passed on whole.
+    """
+
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf[start:stop] if leaf.dim() > 0 and leaf.shape[0] == size else leaf
+        if isinstance(leaf, list) and len(leaf) == size:
+            return leaf[start:stop]
+        return leaf
+
+    return map_leaves(batch, cut)
+
+
+def leading_size(batch: Any) -> int | None:
+    """The length of the first axis of the batch's first tensor or column; None without one."""
+    for leaf in leaves(batch):
+        if isinstance(leaf, Tensor) and leaf.dim() > 0:
+            return leaf.shape[0]
+        if isinstance(leaf, list):
+            return len(leaf)
+    return None
+
+
+def describe(batch: Any) -> str:
+    """A few words on what a batch is, for messages."""
+    if isinstance(batch, Tensor):
+        return f"a tensor of shape {tuple(batch.shape)}"
+    if isinstance(batch, Mapping):
+        return f"a {type(batch).__name__} with keys {sorted(map(str, batch))}"
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of {len(batch)}"
+    return f"a {type(batch).__name__}"

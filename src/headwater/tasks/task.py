@@ -1,0 +1,55 @@
+"""The contract between a model with its batches and everything that attributes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headwater.tasks import batch as batches
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+
+class LossSum(NamedTuple):
+    """The sum of a batch's per-example losses, and how many they are."""
+
+    total: Float[Tensor, ""]
+    size: int
+
+
+class Task(ABC):
+    """How a model and a batch become one loss per example.
+
+    The one method to write is `losses`. A subclass may read batches of any kind: tuples, dicts,
+    objects of its own.
+    """
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
+        """Each example's own loss, differentiable, not divided by the batch size.
+
+        Args:
+            model: the model to call, in eval mode.
+            batch: what the loader yields, on the model's device.
+
+        Raises:
+            BatchError: the batch isn't of the kind that this task reads.
+        """
+
+    def summed(self, model: nn.Module, batch: Any) -> LossSum:
+        """The sum of the per-example losses; called for every batch, so it must be cheap."""
+        losses = self.losses(model, batch)
+        return LossSum(losses.sum(), losses.shape[0])
+
+    def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
+        """The examples from `start` to before `stop` of a batch of `size`, as a batch.
+
+        Override where an example isn't one entry along the first axis of every tensor.
+        """
+        return batches.examples(batch, start, stop, size=size)
+
+    def size(self, batch: Any) -> int | None:
+        """The number of examples in a batch, where it can be known without calling the model."""
+        return batches.leading_size(batch)
