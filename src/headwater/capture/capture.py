@@ -152,7 +152,8 @@ class Capture:
         """Forms of all that isn't left to the fallback; None if it has to be tried again."""
         with self._recorder.listening():
             total, size = task.summed(self.model, batch)
-        records = self._recorder.records
+        # The plan may have taken all that a recorded layer holds to the fallback.
+        records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]

@@ -9,8 +9,16 @@ import torch
 from headwater.errors import CheckpointError
 
 
-def refuse_live_state(model: torch.nn.Module, state: Mapping[str, object], name: str) -> None:
-    """Return if the state has memory of its own.
+Memory = set[tuple[torch.device, int]]
+
+
+def memory_of(model: torch.nn.Module) -> Memory:
+    """The places in memory of everything that `model.state_dict()` holds."""
+    return _memory(model.state_dict().values())
+
+
+def refuse_live_state(own: Memory, state: Mapping[str, object], name: str) -> None:
+    """Return if the state has memory of its own, apart from the model's.
 
     `model.state_dict()` shares the model's memory, so that loading any other checkpoint would
     overwrite it: what was the first checkpoint would silently become the last one.
@@ -18,7 +26,6 @@ def refuse_live_state(model: torch.nn.Module, state: Mapping[str, object], name:
     Raises:
         CheckpointError: a tensor of the state shares memory with the model.
     """
-    own = _memory(model.state_dict().values())
     for key, value in state.items():
         if own & _memory([value]):
             raise CheckpointError(
@@ -27,7 +34,7 @@ def refuse_live_state(model: torch.nn.Module, state: Mapping[str, object], name:
             )
 
 
-def _memory(values: Iterable[object]) -> set[tuple[torch.device, int]]:
+def _memory(values: Iterable[object]) -> Memory:
     places = {
         (value.device, value.untyped_storage().data_ptr())
         for value in values

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headwater.checkpoints.live import refuse_live_state
+from headwater.checkpoints.live import memory_of, refuse_live_state
 from headwater.checkpoints.loader import (
     RATE_WITHOUT_ANY,
     default_checkpoints_load_func,
@@ -72,6 +72,8 @@ class CheckpointSeries:
         self._by_default = load_func is default_checkpoints_load_func
         self._source = open_source(checkpoints, any_format=not self._by_default)
         self._rates = None if learning_rates is None else as_rates(learning_rates, self.count)
+        # Noted now: while a call lasts, the model works on copies of its weights.
+        self._own_memory = memory_of(model)
         self._started = False
         self._warned = False
 
@@ -139,7 +141,7 @@ class CheckpointSeries:
         contents = read_contents(self._model, item, name)
         rate = None if self._rates is not None else stored_rate(contents, name)
         if in_memory(item) and self.count != 1:
-            refuse_live_state(self._model, contents.state, name)
+            refuse_live_state(self._own_memory, contents.state, name)
         load_state(self._model, contents.state, name)
         if rate is not None:
             return rate

@@ -32,13 +32,13 @@ class NoisyDigits:
     """
 
     train_images: Float[Tensor, "N 1 8 8"]
-    given_labels: Int[Tensor, "N"]
-    true_labels: Int[Tensor, "N"]
+    given_labels: Int[Tensor, " N"]
+    true_labels: Int[Tensor, " N"]
     test_images: Float[Tensor, "M 1 8 8"]
-    test_labels: Int[Tensor, "M"]
+    test_labels: Int[Tensor, " M"]
 
     @property
-    def flipped(self) -> Bool[Tensor, "N"]:
+    def flipped(self) -> Bool[Tensor, " N"]:
         """Which training examples carry a wrong label."""
         return self.given_labels != self.true_labels
 
@@ -68,8 +68,8 @@ def noisy_digits(settings: Settings) -> NoisyDigits:
 
 
 def flip_labels(
-    labels: Int[Tensor, "N"], share: float, generator: torch.Generator
-) -> Int[Tensor, "N"]:
+    labels: Int[Tensor, " N"], share: float, generator: torch.Generator
+) -> Int[Tensor, " N"]:
     """Return the labels with a share of them changed, each to one of the other classes at random.
 
     Args:
@@ -85,7 +85,7 @@ def flip_labels(
     return flipped
 
 
-def _digits() -> tuple[Float[Tensor, "A 1 8 8"], Int[Tensor, "A"]]:
+def _digits() -> tuple[Float[Tensor, "A 1 8 8"], Int[Tensor, " A"]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -43,14 +43,14 @@ class Explanation:
 
 
 @torch.no_grad()
-def predicted_labels(model: nn.Module, data: NoisyDigits) -> Int[Tensor, "M"]:
+def predicted_labels(model: nn.Module, data: NoisyDigits) -> Int[Tensor, " M"]:
     """Return the model's answers for the test images."""
     labels: Tensor = model(data.test_images).argmax(dim=1)
     return labels
 
 
 @torch.no_grad()
-def choose_queries(model: nn.Module, data: NoisyDigits, count: int) -> Int[Tensor, "Q"]:
+def choose_queries(model: nn.Module, data: NoisyDigits, count: int) -> Int[Tensor, " Q"]:
     """Return the test images to explain: misclassified ones first, then by descending loss."""
     predictions = model(data.test_images)
     losses = nn.functional.cross_entropy(predictions, data.test_labels, reduction="none")
@@ -60,7 +60,7 @@ def choose_queries(model: nn.Module, data: NoisyDigits, count: int) -> Int[Tenso
 
 
 def explain(
-    tracin: TracInCP, model: nn.Module, data: NoisyDigits, queries: Int[Tensor, "Q"], *, k: int
+    tracin: TracInCP, model: nn.Module, data: NoisyDigits, queries: Int[Tensor, " Q"], *, k: int
 ) -> list[Explanation]:
     """Return one explanation per query, in their order.
 
@@ -87,6 +87,6 @@ def explain(
     ]
 
 
-def _row(results: KMostInfluentialResults, row: int) -> list[Influence]:
-    indices, scores = results.indices[row].tolist(), results.influence_scores[row].tolist()
+def _row(results: KMostInfluentialResults | Tensor, row: int) -> list[Influence]:
+    indices, scores = (column[row].tolist() for column in results)
     return [Influence(index, score) for index, score in zip(indices, scores, strict=True)]

@@ -163,9 +163,9 @@ def _explanation(results: Results, one: Explanation) -> str:
     names = results.class_names
     predicted, true = escape(names[one.predicted_label]), escape(names[one.true_label])
     verdict = (
-        f"rightly read as <b>{true}</b>"
+        f"rightly read<br>as <b>{true}</b>"
         if one.predicted_label == one.true_label
-        else f'read as <b class="bad">{predicted}</b>, is <b>{true}</b>'
+        else f'read as <b class="bad">{predicted}</b><br>it is <b>{true}</b>'
     )
     return f"""\
 <article class="card">

@@ -29,7 +29,7 @@ class Detection:
     """
 
     name: str
-    found: Float[Tensor, "N"]
+    found: Float[Tensor, " N"]
 
     def found_at(self, share: float) -> float:
         """Return how many wrong labels stand in the first `share` (0 to 1) of the ranking."""
@@ -40,18 +40,18 @@ class Detection:
         return self.found_at(share) / self.found[-1].item()
 
 
-def by_score(name: str, scores: Float[Tensor, "N"], flipped: Bool[Tensor, "N"]) -> Detection:
+def by_score(name: str, scores: Float[Tensor, " N"], flipped: Bool[Tensor, " N"]) -> Detection:
     """Return the detection by a score of which high values are suspicious."""
     return Detection(name, flipped[ranking(scores)].cumsum(dim=0).double())
 
 
-def in_random_order(flipped: Bool[Tensor, "N"]) -> Detection:
+def in_random_order(flipped: Bool[Tensor, " N"]) -> Detection:
     """Return what to expect of an order that knows nothing: an equal share of all."""
     checked = torch.arange(1, len(flipped) + 1, dtype=torch.float64)
     return Detection("random order (expected)", checked * flipped.double().mean())
 
 
-def ranking(scores: Float[Tensor, "N"]) -> Int[Tensor, "N"]:
+def ranking(scores: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
     """Return the examples from the highest score to the lowest; ties go to the lower index."""
     return scores.argsort(descending=True, stable=True)
 

@@ -36,8 +36,8 @@ class Results:
     class_names: list[str]
     rates: list[float]
     n_misclassified: int
-    self_influence: Float[Tensor, "N"]
-    mean_loss: Float[Tensor, "N"]
+    self_influence: Float[Tensor, " N"]
+    mean_loss: Float[Tensor, " N"]
     detections: list[Detection]
     explanations: list[Explanation]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from headwater import TracInCP
 from headwater.demo.atomic import replacing
@@ -16,6 +16,7 @@ from headwater.demo.page import render
 from headwater.demo.ranking import by_score, in_random_order, training_losses
 from headwater.demo.results import Results
 from headwater.demo.settings import Settings
+from headwater.demo.threads import one_thread
 from headwater.demo.training import load_checkpoint, train
 
 
@@ -27,8 +28,9 @@ def run(settings: Settings, out: Path) -> Results:
     """
     data = noisy_digits(settings)
     model = small_cnn(settings.training_seed)
-    checkpoints = train(model, data, settings, out / "checkpoints")
-    results = attribute(model, data, checkpoints, settings)
+    with one_thread():
+        checkpoints = train(model, data, settings, out / "checkpoints")
+        results = attribute(model, data, checkpoints, settings)
     write_self_influence(out / "self_influence.csv", results)
     write_explanations(out / "explanations.csv", results)
     with replacing(out / "report.html") as temporary:
@@ -44,6 +46,7 @@ def attribute(
         model, data.train_set, checkpoints, loss_fn=nn.CrossEntropyLoss(reduction="none")
     )
     self_influence = tracin.influence(show_progress=True)
+    assert isinstance(self_influence, Tensor)
 
     rates = [load_checkpoint(checkpoint, model) for checkpoint in checkpoints]
     losses = training_losses(model, data, checkpoints)
