@@ -48,7 +48,11 @@ NORMALISED = [
     Architecture("rms_norm", after_linear(lambda: nn.RMSNorm(4)), floats(5)),
     Architecture("rms_norm_of_two_dimensions", lambda: nn.RMSNorm((3, 4)), floats(2, 3, 4)),
     Architecture("group_norm", after_conv2d(lambda: nn.GroupNorm(2, 4)), IMAGE),
-    Architecture("group_norm_on_vectors", after_linear(lambda: nn.GroupNorm(2, 4)), floats(5)),
+    Architecture(
+        "group_norm_on_vectors",
+        lambda: nn.Sequential(nn.Linear(5, 6), nn.GroupNorm(2, 6), nn.Tanh(), nn.Linear(6, 3)),
+        floats(5),
+    ),
     Architecture(
         "instance_norm1d",
         lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.InstanceNorm1d(3, affine=True), nn.Tanh()),

@@ -129,20 +129,26 @@ def _module_state(model: nn.Module) -> Iterator[None]:
         for module in modules
     ]
     try:
+        for module in modules:
+            # They watch, or change, the backward passes of training; ours are none of theirs, and
+            # the gradient of the loss is what it is without them.
+            module._backward_hooks.clear()
+            module._backward_pre_hooks.clear()
         yield
     finally:
         for module, (training, contents) in zip(modules, found, strict=True):
             module.training = training
             for name, content in contents.items():
                 current = getattr(module, name)
-                if list(current.items()) != list(content.items()) if name in _HOOKS else not _same(current, content):
+                if not _same(current, content):
                     current.clear()
                     current.update(content)
 
 
 def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    # By identity: comparing tensors by value would compare their entries.
-    return left.keys() == right.keys() and all(left[key] is right[key] for key in left)
+    # By identity, for comparing tensors by value would compare their entries; and in order, in
+    # which hooks are called.
+    return list(left) == list(right) and all(left[key] is right[key] for key in left)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+# Everything runs from a clone on a machine that has only Python 3.10+ and make: the first target
+# that needs it makes .venv and installs the versions of constraints.txt there.
+#
+#   make demo     the main job on real data: find flipped labels, explain predictions (demo-output/)
+#   make test     the test suite
+#   make check    formatting, lint, types, import rules, tests, README's code
+#   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
+#   make clean    remove what these targets made
+#
+# PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL picks the package index for torch alone,
+# where the default one would bring a build for hardware that you don't have.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+OUT ?= demo-output
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+# Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: demo test check picture clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	@$(BIN)/python -m headwater.demo --out $(OUT)
+
+test: .venv/installed
+	$(PYTEST)
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST)
+
+picture: demo
+	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
+
+clean:
+	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and pinned, so that no later requirement makes pip pick another build of it.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "headwater needs Python 3.10 or newer")'
+	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,dev]'
+	@touch $@

@@ -1,0 +1,99 @@
+"""TracInCP over the whole table of architectures, against autograd one example at a time."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from headwater import InputError, TracInCP
+from tests.architectures.architecture import N_TRAIN, RATES, Architecture, Reduced
+from tests.architectures.zoo import ARCHITECTURES
+
+from .reference import assert_scores_close, assert_top_k_close, reference
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported:UserWarning"),
+    pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str),
+]
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+def estimator(
+    architecture: Architecture,
+    dtype: torch.dtype = torch.float64,
+    reduction: str = "none",
+    batch_size: int = 3,
+) -> TracInCP:
+    source = architecture.source(dtype, batch_size)
+    loss = architecture.loss if reduction == "none" else Reduced(architecture.loss, reduction)
+    options = {} if isinstance(source, DataLoader) else {"batch_size": batch_size}
+    return TracInCP(
+        architecture.model(dtype),
+        source,
+        architecture.states(dtype),
+        loss_fn=loss,
+        sample_wise_grads_per_batch=reduction != "none",
+        learning_rates=RATES,
+        **options,
+    )
+
+
+def queries(
+    architecture: Architecture, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor | tuple[Tensor, ...], Tensor]:
+    inputs, targets = architecture.query(dtype)
+    return (inputs[0] if len(inputs) == 1 else inputs), targets
+
+
+def check_everything(
+    architecture: Architecture,
+    dtype: torch.dtype = torch.float64,
+    reduction: str = "none",
+    batch_size: int = 3,
+) -> None:
+    expected = reference(architecture.name)
+    tolerance = TOLERANCE[dtype]
+    tracin = estimator(architecture, dtype, reduction, batch_size)
+    inputs, targets = queries(architecture, dtype)
+
+    scores = tracin.influence(inputs, targets)
+    assert scores.dtype == dtype
+    assert_scores_close(scores, expected.scores, tolerance)
+    self_influence = tracin.influence()
+    assert self_influence.dtype == dtype
+    assert_scores_close(self_influence, expected.self_influence, tolerance)
+    plain = (dtype, reduction, batch_size) == (torch.float64, "none", 3)
+    for k, proponents in ((2, True), (4, False), (N_TRAIN, True)) if plain else ((4, False),):
+        top = tracin.influence(inputs, targets, k=k, proponents=proponents)
+        assert_top_k_close(top, expected.scores, k, proponents, tolerance)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_scores_self_influence_and_top_k_equal_the_oracle(architecture, reduction):
+    check_everything(architecture, reduction=reduction)
+
+
+@pytest.mark.parametrize("batch_size", [1, N_TRAIN])
+def test_scores_do_not_depend_on_batch_size(architecture, batch_size):
+    try:
+        check_everything(architecture, batch_size=batch_size)
+    except InputError:
+        # Queries that aren't batch first can't be cut into smaller batches by a rule; saying so
+        # is right, cutting them along their positions would not be.
+        assert architecture.batch_dim != 0
+        assert batch_size < architecture.queries
+
+
+def test_scores_in_float32_equal_the_oracle(architecture):
+    check_everything(architecture, dtype=torch.float32)
+
+
+def test_each_query_alone_scores_as_among_others(architecture):
+    expected = reference(architecture.name).scores
+    tracin = estimator(architecture)
+    inputs, targets = architecture.query()
+    for q, (single, target) in enumerate(architecture.examples(inputs, targets)):
+        scores = tracin.influence(single, target)
+        assert_scores_close(scores, expected[q : q + 1], 1e-10)
