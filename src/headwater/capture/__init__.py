@@ -3,6 +3,7 @@
 from headwater.capture import rules as _rules  # registers the built-in rules
 from headwater.capture.borrowed import borrowed, eager
 from headwater.capture.capture import Capture
+from headwater.capture.independence import cuts_into_examples
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.plan import PlanChanged
 from headwater.capture.registry import register_rule
@@ -14,6 +15,7 @@ __all__ = [
     "NotPerExample",
     "PlanChanged",
     "borrowed",
+    "cuts_into_examples",
     "eager",
     "register_rule",
     "select",

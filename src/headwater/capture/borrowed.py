@@ -72,7 +72,10 @@ def evaluate(model: nn.Module) -> None:
     model.eval()
     refuse_train_mode(model)
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        if (
+            isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+            and module.running_mean is None
+        ):
             raise ModelError(
                 f"{name!r} ({type(module).__name__}) keeps no running statistics and normalises by "
                 f"its batch even in eval mode, so no example has a gradient of its own; use "
@@ -82,7 +85,9 @@ def evaluate(model: nn.Module) -> None:
 
 def refuse_train_mode(model: nn.Module) -> None:
     """Raises ModelError if any module is in train mode."""
-    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    training = [
+        name or "the model itself" for name, module in model.named_modules() if module.training
+    ]
     if training:
         raise ModelError(
             f"the model forces train mode: after model.eval(), {training[0]!r} is in train mode "
@@ -162,7 +167,11 @@ def _working_copies(model: nn.Module) -> Iterator[None]:
         for tensor in tensors:
             data = tensor.data
             # Tensors that share their memory go on sharing it.
-            key = (data.data_ptr(), data.shape, data.stride(), data.dtype) if data.numel() else object()
+            key = (
+                (data.data_ptr(), data.shape, data.stride(), data.dtype)
+                if data.numel()
+                else object()
+            )
             tensor.data = copies.setdefault(key, data.clone())
         for parameter in parameters:
             parameter.grad = None

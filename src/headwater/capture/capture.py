@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headwater.capture.autograd import gradients as autograd_gradients
 from headwater.capture.borrowed import refuse_train_mode
-from headwater.capture.completeness import disagreements, random_weights
+from headwater.capture.completeness import OTHER_SCALE, disagreements, random_weights
 from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.nonfinite import refuse_non_finite
@@ -41,8 +41,12 @@ class Capture:
         self._plan = Plan(model, selection)
         self._fallback = Fallback(model)
         self._recorder = Recorder()
-        self._found = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        self._found = {
+            name: parameter.requires_grad for name, parameter in model.named_parameters()
+        }
         self._like = torch.empty(0)
+        # Set by whoever has looked at a batch with `cuts_into_examples`.
+        self.batches_can_be_cut = False
         self.weights_changed()
 
     @contextmanager
@@ -116,6 +120,11 @@ class Capture:
         refuse_train_mode(self.model)
         expected = dict(zip(self.selection, found, strict=True))
         wrong = disagreements(captured, expected, weights)
+        if wrong:
+            with self._as_found():
+                again = autograd_gradients(lambda: loss() * OTHER_SCALE, chosen)
+            rescaled = {name: g / OTHER_SCALE for name, g in zip(self.selection, again, strict=True)}
+            wrong = disagreements(captured, expected, weights, rescaled)
         if not wrong:
             return
         ruled = [name for name in wrong if name not in self._plan.fallback]
@@ -123,7 +132,7 @@ class Capture:
             raise self._plan.move_to_fallback(ruled, "its layer's rule disagrees with autograd")
         worst = max(wrong, key=wrong.__getitem__)
         reason = f"{worst} disagrees with autograd by {wrong[worst]:.1e}"
-        if self._fallback.next_way(reason):
+        if self._fallback.next_way(reason, cut_is_right=self.batches_can_be_cut):
             raise self._plan.move_to_fallback(wrong, reason)
         raise CaptureError(
             f"the gradients of single examples don't add up to the gradient of their sum: {reason} "
@@ -181,7 +190,7 @@ class Capture:
         for record in records:
             stop = start + len(record.edges)
             output_grads, start = grads[start:stop], stop
-            if all(grad is None for grad in output_grads):
+            if all(grad is None or not grad.numel() for grad in output_grads):
                 if record.view and record.module not in self._recorder.copied:
                     # Written to in place, perhaps: a view's edge doesn't survive that, a copy's does.
                     self._recorder.copied.add(record.module)
@@ -214,7 +223,9 @@ class Capture:
             block = tuple(wanted[local] for local in ((key,) if isinstance(key, str) else key))
             form = Materialised(value.flatten(1)) if isinstance(value, Tensor) else value
             if form.batch_size != size:
-                raise NotPerExample(f"the rule gave {form.batch_size} gradients for {size} examples")
+                raise NotPerExample(
+                    f"the rule gave {form.batch_size} gradients for {size} examples"
+                )
             if len(block) > 1 and not self._plan.shared.isdisjoint(block):
                 sizes = [self._parameters[name].numel() for name in block]
                 forms.update({(n,): f for n, f in zip(block, form.split(sizes), strict=True)})

@@ -47,12 +47,22 @@ class Fallback:
         self._model = model
         self._way = 0
 
-    def next_way(self, reason: str) -> bool:
-        """Goes on to the next way, for this and all later batches; False if there is none."""
-        if self._way + 1 == len(self._WAYS):
+    def next_way(self, reason: str, *, cut_is_right: bool = False) -> bool:
+        """Goes on to the next way, for this and all later batches; False if there is none.
+
+        Args:
+            reason: why, for the log.
+            cut_is_right: whether examples alone are known to have the losses that they have in the
+                batch. Then what a pass per example says is final: the last way, which is for
+                batches that can't be cut, would only hide that gradients depend on the batch.
+        """
+        last = len(self._WAYS) - (2 if cut_is_right else 1)
+        if self._way >= last:
             return False
         self._way += 1
-        logger.warning("per-example gradients by %s from now on (%s)", self._WAYS[self._way], reason)
+        logger.warning(
+            "per-example gradients by %s from now on (%s)", self._WAYS[self._way], reason
+        )
         return True
 
     def gradients(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:

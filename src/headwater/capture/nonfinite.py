@@ -30,9 +30,12 @@ def refuse_non_finite(gradients: Gradients, *, first: int, kind: str) -> None:
             count = int(torch.isfinite(entries).logical_not().sum())
             if count and (bad is None or index < bad[0]):
                 layer = block[0].rpartition(".")[0] or block[0]
-                bad = index, (
-                    f"{kind} {first + index}, layer {layer}: gradient has {count} non-finite "
-                    f"entries of {entries.numel()}"
+                bad = (
+                    index,
+                    (
+                        f"{kind} {first + index}, layer {layer}: gradient has {count} non-finite "
+                        f"entries of {entries.numel()}"
+                    ),
                 )
     if bad is not None:
         raise NonFiniteError(

@@ -47,7 +47,9 @@ class Plan:
                 self._rules[module] = rule
         self.shared = {name for name, modules in owners.items() if len(modules) > 1}
         ruled = {
-            name for name, modules in owners.items() if all(module in self._rules for module in modules)
+            name
+            for name, modules in owners.items()
+            if all(module in self._rules for module in modules)
         }
         missing = [name for name in selection if name not in ruled]
         if missing:

@@ -31,7 +31,9 @@ class _Entry:
 _rules: dict[str, _Entry] = {}
 
 
-def register_rule(layer_type: type[nn.Module] | str, rule: Rule, *, methods: tuple[str, ...] = ("forward",)) -> None:
+def register_rule(
+    layer_type: type[nn.Module] | str, rule: Rule, *, methods: tuple[str, ...] = ("forward",)
+) -> None:
     """Makes a layer type's per-example gradients known, in place of the fallback or an older rule.
 
     The rule also serves subclasses whose `methods` are unchanged. Like every rule it is held
@@ -48,12 +50,16 @@ def register_rule(layer_type: type[nn.Module] | str, rule: Rule, *, methods: tup
         InputError: the rule can't be called, or the type has none of the methods.
     """
     if not callable(rule):
-        raise InputError(f"a rule is called with a LayerCall; {type(rule).__name__} is not callable")
+        raise InputError(
+            f"a rule is called with a LayerCall; {type(rule).__name__} is not callable"
+        )
     if not isinstance(layer_type, str):
         for method in methods:
             if not hasattr(layer_type, method):
                 raise InputError(f"{layer_type.__name__} has no method {method!r}")
-    _rules[layer_type if isinstance(layer_type, str) else _full_name(layer_type)] = _Entry(rule, methods)
+    _rules[layer_type if isinstance(layer_type, str) else _full_name(layer_type)] = _Entry(
+        rule, methods
+    )
 
 
 def find_rule(module: nn.Module) -> Rule | None:

@@ -27,7 +27,9 @@ def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:
         SelectionError: a name isn't in the model, or nothing is selected.
     """
     if layers is None:
-        names = tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+        names = tuple(
+            name for name, parameter in model.named_parameters() if parameter.requires_grad
+        )
         if not names:
             raise SelectionError(
                 "no parameter of the model requires grad, so layers=None selects nothing; "
@@ -35,7 +37,9 @@ def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:
             )
         return _differentiable(model, names)
     if isinstance(layers, str):
-        raise SelectionError(f"layers is the text {layers!r}; expected a list of names: [{layers!r}]")
+        raise SelectionError(
+            f"layers is the text {layers!r}; expected a list of names: [{layers!r}]"
+        )
     asked = list(layers)
     if not asked:
         raise SelectionError("layers=[] selects nothing; name layers, or leave it out for all")
@@ -57,7 +61,9 @@ def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), [other for other in known if other], n=4, cutoff=0.5)
+    near = difflib.get_close_matches(
+        str(name), [other for other in known if other], n=4, cutoff=0.5
+    )
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else "see model.named_modules()"
     return (
         f"layers names {name!r}, which is neither a module nor a parameter of the model "

@@ -8,7 +8,6 @@ import torch
 
 from headwater.errors import CheckpointError
 
-
 Memory = set[tuple[torch.device, int]]
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
-
 class Quantity(ABC):
     """R numbers per training example at one checkpoint, from its gradient.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from tqdm.auto import tqdm
 
-from headwater.capture import Capture, PlanChanged
+from headwater.capture import Capture, PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.capture.nonfinite import refuse_non_finite, refuse_overflow
 from headwater.engine.batch_size import fitting_batch_size
@@ -128,7 +128,9 @@ class Run:
             head = next(batches, None)
             self._settle(capture, quantity, head)
             remaining = batches if head is None else chain([head], batches)
-            evaluate_first = quantity.prepare(checked, 0, min(quantity.rows, self._batch_size), self._batch_size)
+            evaluate_first = quantity.prepare(
+                checked, 0, min(quantity.rows, self._batch_size), self._batch_size
+            )
             if self._fits_resident(quantity):
                 self._resident(capture, checked, quantity, sink, loaded, visits, remaining)
             else:
@@ -219,7 +221,9 @@ class Run:
                 for start, block in blocks:
                     sink.add(start, block)
 
-    def _next(self, visits: Iterator[LoadedCheckpoint], capture: Capture) -> LoadedCheckpoint | None:
+    def _next(
+        self, visits: Iterator[LoadedCheckpoint], capture: Capture
+    ) -> LoadedCheckpoint | None:
         loaded = next(visits, None)
         if loaded is not None:
             evaluate(self._model)
@@ -248,16 +252,26 @@ class Run:
         example = quantity.example_batch(self._batch_size)
         if example is not None:
             pending.append((*example, "query"))
-        settled = False
-        while not settled:
-            try:
-                for task, batch, kind in pending:
-                    capture.check(capture.gradients(task, batch), task, batch, first=0, kind=kind)
-                settled = True
-            except PlanChanged:
-                continue
+        if head is not None:
+            capture.batches_can_be_cut = cuts_into_examples(
+                self._task, self._model, head[1], lambda place: self._alone(place)
+            )
+        while not all(self._agrees(capture, *each) for each in pending):
+            pass
         for task, batch, _ in pending[:1]:
             capture.refuse_detached(task, batch)
+
+    @staticmethod
+    def _agrees(capture: Capture, task: Task, batch: Any, kind: str) -> bool:
+        try:
+            capture.check(capture.gradients(task, batch), task, batch, first=0, kind=kind)
+        except PlanChanged:
+            return False
+        return True
+
+    def _alone(self, place: int) -> Any | None:
+        single = self._data.alone(place)
+        return None if single is None else borrow(single, self._device)
 
     def _fits_resident(self, quantity: Quantity) -> bool:
         count = self._series.count
@@ -328,5 +342,3 @@ def _changed_data(start: int) -> InputError:
         f"size, or isn't there, at a later checkpoint; a dataset must yield the same examples "
         f"each time it is read"
     )
-
-

@@ -16,7 +16,9 @@ Span: TypeAlias = Callable[[], Iterable[Numbered]]
 """Batches that can be gone through once per checkpoint."""
 
 
-def everything(begun: Iterable[Numbered], again: Callable[[], Iterable[Numbered]]) -> Iterator[Span]:
+def everything(
+    begun: Iterable[Numbered], again: Callable[[], Iterable[Numbered]]
+) -> Iterator[Span]:
     """All batches as one span: first those of a pass that has begun, then read again each time."""
     first: list[Iterable[Numbered]] = [begun]
     yield lambda: first.pop() if first else again()
@@ -44,5 +46,3 @@ def _nbytes(batch: Any, example_bytes: int) -> int:
     tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return held + (leading_size(batch) or 1) * example_bytes
-
-

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.data import (
     DataLoader,
-
     IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 # Where a batch size can't be measured: reading an example twice could lose it from a stream.
 STREAM_BATCH_SIZE = 64
+
 
 class TrainingData:
     """A dataset, or a loader of the user's own, that yields the same batches on every pass.
@@ -86,11 +86,25 @@ class TrainingData:
         count = self.count
         return None if count is None else -(-count // batch_size)
 
+    def alone(self, place: int) -> Any | None:
+        """The batch that holds the example at a place of the first batch and no other.
+
+        None where examples can't be picked out: streams, and batches that the dataset makes itself.
+        """
+        loader = self._source
+        if not isinstance(loader, DataLoader):
+            loader = DataLoader(self._source)
+        if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
+            return None
+        index = next(islice(loader.sampler, place, None), None)
+        return None if index is None else loader.collate_fn([loader.dataset[index]])
+
     def sample(self, size: int) -> Any | None:
         """The first few examples as a batch, to measure on; None for an empty dataset."""
         dataset: Sequence[Any] = self._source
         examples = [dataset[index] for index in range(min(size, len(dataset)))]
         return default_collate(examples) if examples else None
+
 
 def _length(sized: Any) -> int | None:
     if not isinstance(sized, Sized):
@@ -100,6 +114,7 @@ def _length(sized: Any) -> int | None:
     except TypeError:
         # A loader of an IterableDataset has a `__len__` that raises.
         return None
+
 
 def _refuse_shuffling(loader: DataLoader[Any]) -> None:
     random = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -118,4 +133,3 @@ def _refuse_shuffling(loader: DataLoader[Any]) -> None:
                 f"the loader's sampler ({type(loader.sampler).__name__}) gives another order each "
                 f"time, so the index of a training example would mean nothing; use a fixed order"
             )
-

@@ -75,7 +75,9 @@ class TracInCPBase(DataInfluence):
         if task is not None and loss_fn is not None:
             raise InputError("both task and loss_fn are given; a task brings its own loss")
         if loss_fn is not None and not callable(loss_fn):
-            raise InputError(f"loss_fn is a {type(loss_fn).__name__}; expected a function or Module")
+            raise InputError(
+                f"loss_fn is a {type(loss_fn).__name__}; expected a function or Module"
+            )
         memory_budget_bytes(memory_budget)
         self.model = model
         self.influence_src_dataset = influence_src_dataset

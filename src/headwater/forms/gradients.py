@@ -74,7 +74,9 @@ class Gradients:
         if len(batches) == 1:
             return batches[0]
         blocks = dict.fromkeys(block for batch in batches for block in batch.forms)
-        forms = {block: _cat([batch.forms.get(block) for batch in batches], batches) for block in blocks}
+        forms = {
+            block: _cat([batch.forms.get(block) for batch in batches], batches) for block in blocks
+        }
         return cls(forms, sum(batch.batch_size for batch in batches), batches[0].like)
 
 
@@ -86,7 +88,9 @@ def _cat(forms: list[Form | None], batches: Sequence[Gradients]) -> Form:
     # that is used twice only in some batches): written out, they are all alike.
     written = next(form.materialise() for form in present)
     rows = [
-        form.materialise() if form is not None else written.new_zeros(batch.batch_size, written.shape[1])
+        form.materialise()
+        if form is not None
+        else written.new_zeros(batch.batch_size, written.shape[1])
         for form, batch in zip(forms, batches, strict=True)
     ]
     return Materialised(torch.cat(rows))

@@ -73,4 +73,3 @@ class Summed(Form):
     def split(self, sizes: Sequence[int]) -> list[Form]:
         by_part = [part.split(sizes) for part in self.parts]
         return [Summed(forms) for forms in zip(*by_part, strict=True)]
-

@@ -29,7 +29,9 @@ def _model_inputs(batch: Any, labels: str) -> dict[str, Any]:
 
 def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     output = model(**inputs)
-    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    logits = (
+        output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    )
     if logits is None and isinstance(output, tuple) and output:
         logits = output[0]
     if not isinstance(logits, Tensor):

@@ -116,7 +116,11 @@ class LossTask(Task):
         """The number of examples, after a look at what the loss returned."""
         size = batches.leading_size(targets)
         size = batches.leading_size(predictions) if size is None else size
-        came = f"shape {tuple(reduced.shape)}" if isinstance(reduced, Tensor) else type(reduced).__name__
+        came = (
+            f"shape {tuple(reduced.shape)}"
+            if isinstance(reduced, Tensor)
+            else type(reduced).__name__
+        )
         if size is None:
             raise LossError("neither targets nor predictions have an axis of examples")
         if self.reduction == "none":
@@ -140,7 +144,9 @@ class LossTask(Task):
         return size
 
     def _refuse_known_weighted_means(self, targets: Any) -> None:
-        if self.reduction != "mean" or not isinstance(self.loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)):
+        if self.reduction != "mean" or not isinstance(
+            self.loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)
+        ):
             return
         if self.loss_fn.weight is not None:
             raise LossError(
@@ -157,7 +163,9 @@ class LossTask(Task):
                 )
 
     def _single(self, predictions: Any, targets: Any, index: int, size: int) -> Tensor:
-        one = (batches.examples(part, index, index + 1, size=size) for part in (predictions, targets))
+        one = (
+            batches.examples(part, index, index + 1, size=size) for part in (predictions, targets)
+        )
         loss = self.loss_fn(*one)
         return loss.reshape(())
 

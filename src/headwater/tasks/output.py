@@ -24,7 +24,11 @@ class ModelOutput(Task):
         if isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1:
             output = output[:, 0]
         if not isinstance(output, Tensor) or output.dim() != 1:
-            came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            came = (
+                f"shape {tuple(output.shape)}"
+                if isinstance(output, Tensor)
+                else type(output).__name__
+            )
             raise LossError(
                 f"without a loss_fn or without targets the model's output itself is differentiated "
                 f"and must be one number per example, shape (B,) or (B, 1); it is {came}. "

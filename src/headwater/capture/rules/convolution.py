@@ -42,7 +42,9 @@ def _padded(inputs: Tensor, module: ConvNd) -> Tensor:
     amounts = module._reversed_padding_repeated_twice
     if not any(amounts):
         return inputs
-    return pad(inputs, amounts, mode="constant" if module.padding_mode == "zeros" else module.padding_mode)
+    return pad(
+        inputs, amounts, mode="constant" if module.padding_mode == "zeros" else module.padding_mode
+    )
 
 
 def unfold(

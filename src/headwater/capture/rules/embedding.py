@@ -12,7 +12,7 @@ from headwater.capture.registry import register_rule
 from headwater.forms import Form, Rows
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
 
     from headwater.forms.gradients import Block
 
@@ -56,7 +56,9 @@ def embedding_bag(call: LayerCall) -> dict[Block, Form]:
         # An empty bag is zero, and so is its gradient.
         weights = weights / used.sum(dim=1, keepdim=True).clamp(min=1)
     rows = values[:, None, :] * weights[..., None]
-    form = Rows(call.by_example(ids, trailing=0), call.by_example(rows, trailing=1), module.num_embeddings)
+    form = Rows(
+        call.by_example(ids, trailing=0), call.by_example(rows, trailing=1), module.num_embeddings
+    )
     return {("weight",): form}
 
 

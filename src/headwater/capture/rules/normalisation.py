@@ -58,7 +58,9 @@ def running_norm(call: LayerCall) -> dict[Block, Form]:
         if inputs.dim() == call.output_grad.dim() and _lacks_batch(module, inputs):
             raise NotPerExample("an input without a batch axis")
         own = module.training or not module.track_running_stats
-        normalised = functional.instance_norm(inputs, mean, var, use_input_stats=own, eps=module.eps)
+        normalised = functional.instance_norm(
+            inputs, mean, var, use_input_stats=own, eps=module.eps
+        )
     return _per_channel(call, normalised)
 
 

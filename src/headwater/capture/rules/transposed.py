@@ -33,7 +33,9 @@ def transposed_convolution(call: LayerCall) -> dict[Block, Form]:
         assert not isinstance(module.padding, str)
         amounts = [amount for amount in reversed(module.padding) for _ in range(2)]
         size = inputs.shape[2:]
-        windows = unfold(pad(grads, amounts), module.kernel_size, module.stride, module.dilation, size)
+        windows = unfold(
+            pad(grads, amounts), module.kernel_size, module.stride, module.dilation, size
+        )
         forms[("weight",)] = Factored(
             inputs=by_group(windows, module.groups, call.batch_size),
             output_grads=by_group(inputs.flatten(2), module.groups, call.batch_size),
