@@ -32,6 +32,7 @@ FLAGS = (
 
 
 def main(report: Path, picture: Path) -> None:
+    """Write a picture of the report."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(

@@ -41,7 +41,7 @@ def gradients(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> list[
 
 def _by_backward(value: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
     try:
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return [parameter.grad for parameter in parameters]
     finally:
         for parameter in parameters:

@@ -123,7 +123,8 @@ class Capture:
         if wrong:
             with self._as_found():
                 again = autograd_gradients(lambda: loss() * OTHER_SCALE, chosen)
-            rescaled = {name: g / OTHER_SCALE for name, g in zip(self.selection, again, strict=True)}
+            again = [gradient / OTHER_SCALE for gradient in again]
+            rescaled = dict(zip(self.selection, again, strict=True))
             wrong = disagreements(captured, expected, weights, rescaled)
         if not wrong:
             return
@@ -167,7 +168,8 @@ class Capture:
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
         edges = [edge for record in records for edge in record.edges]
-        asked = [*edges, *(self._parameters[name] for name in silent)]
+        # mypy: autograd takes edges and tensors side by side, though its annotation has no union.
+        asked: list[Any] = [*edges, *(self._parameters[name] for name in silent)]
         if not asked or not total.requires_grad:
             return {}, size
         try:
@@ -192,7 +194,7 @@ class Capture:
             output_grads, start = grads[start:stop], stop
             if all(grad is None or not grad.numel() for grad in output_grads):
                 if record.view and record.module not in self._recorder.copied:
-                    # Written to in place, perhaps: a view's edge doesn't survive that, a copy's does.
+                    # Written to in place, perhaps: a copy's edge survives that, a view's doesn't.
                     self._recorder.copied.add(record.module)
                     return None
                 continue
@@ -210,27 +212,41 @@ class Capture:
         try:
             if not record.inputs_unchanged():
                 raise NotPerExample("its input was written to in place afterwards")
-            return self._named(self._plan.rule(record.module)(call), wanted, size)
+            return self._named(record.module, self._plan.rule(record.module)(call), wanted, size)
         except NotPerExample as reason:
             raise self._plan.move_to_fallback(wanted.values(), str(reason)) from reason
 
     def _named(
-        self, found: Mapping[Any, Form | Tensor], wanted: dict[str, str], size: int
+        self,
+        module: nn.Module,
+        found: Mapping[Any, Form | Tensor],
+        wanted: dict[str, str],
+        size: int,
     ) -> dict[Block, Form]:
-        """A rule's answer with full names, tied parameters in blocks of their own."""
+        """A rule's answer with full names, tied parameters in blocks of their own.
+
+        A rule may know more of its layer than was asked for; the rest is left out.
+        """
         forms: dict[Block, Form] = {}
         for key, value in found.items():
-            block = tuple(wanted[local] for local in ((key,) if isinstance(key, str) else key))
+            names = (key,) if isinstance(key, str) else tuple(key)
+            own = {name: module._parameters.get(name) for name in names}
+            sizes = [parameter.numel() for parameter in own.values() if parameter is not None]
+            if len(sizes) < len(names):
+                missing = next(name for name, parameter in own.items() if parameter is None)
+                raise NotPerExample(f"its rule speaks of {missing!r}, no parameter of the layer")
             form = Materialised(value.flatten(1)) if isinstance(value, Tensor) else value
             if form.batch_size != size:
                 raise NotPerExample(
                     f"the rule gave {form.batch_size} gradients for {size} examples"
                 )
-            if len(block) > 1 and not self._plan.shared.isdisjoint(block):
-                sizes = [self._parameters[name].numel() for name in block]
-                forms.update({(n,): f for n, f in zip(block, form.split(sizes), strict=True)})
-            else:
+            block = tuple(wanted[name] for name in names if name in wanted)
+            whole = len(block) == len(names)
+            if whole and (len(block) == 1 or self._plan.shared.isdisjoint(block)):
                 forms[block] = form
+            elif block:
+                parts = zip(names, form.split(sizes), strict=True)
+                forms.update({(wanted[name],): part for name, part in parts if name in wanted})
         return forms
 
     def _freeze_the_rest(self) -> None:
@@ -240,7 +256,7 @@ class Capture:
 
     @contextmanager
     def _as_found(self) -> Iterator[None]:
-        """Within, the user's own frozen parameters are frozen and no others, but for selected ones."""
+        """Within, what the user froze is frozen, but for selected parameters, and nothing else."""
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(self._found.get(name, False) or name in self.selection)
         try:

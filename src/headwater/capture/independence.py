@@ -10,7 +10,7 @@ from headwater.capture.borrowed import refuse_train_mode
 from headwater.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from jaxtyping import Float
     from torch import Tensor, nn
@@ -35,17 +35,17 @@ def cuts_into_examples(
         ModelError: an example's loss depends on the rest of its batch, whichever way it is taken
             out of it.
     """
-    with torch.no_grad():
-        losses = task.losses(model, batch)
-        refuse_train_mode(model)
-        size = losses.shape[0]
-        if size < 2:
-            return False
-        places = (0, size - 1)
-        cut = list(_losses(task, model, (task.examples(batch, i, i + 1, size=size) for i in places)))
-        if _agree(losses, places, cut):
-            return True
-        collated = list(_losses(task, model, (alone(i) for i in places)))
+    # With gradients on, though none are taken: reentrant checkpointing warns without.
+    losses = task.losses(model, batch).detach()
+    refuse_train_mode(model)
+    size = losses.shape[0]
+    if size < 2:
+        return False
+    places = (0, size - 1)
+    cut = [_loss(task, model, task.examples(batch, i, i + 1, size=size)) for i in places]
+    if _agree(losses, places, cut):
+        return True
+    collated = [_loss(task, model, alone(i)) for i in places]
     if _agree(losses, places, collated) or (None in cut and None in collated):
         return False
     place, single = next(
@@ -63,18 +63,15 @@ def cuts_into_examples(
     )
 
 
-def _losses(task: Task, model: nn.Module, singles: Iterator[Any | None]) -> Iterator[Tensor | None]:
-    for single in singles:
-        yield None if single is None else _loss(task, model, single)
-
-
-def _loss(task: Task, model: nn.Module, single: Any) -> Tensor | None:
+def _loss(task: Task, model: nn.Module, single: Any | None) -> Tensor | None:
+    if single is None:
+        return None
     try:
         losses = task.losses(model, single)
     except Exception:
         # Cut along the wrong axis, whatever the model says of it: this way tells nothing.
         return None
-    return losses[0] if losses.shape == (1,) else None
+    return losses[0].detach() if losses.shape == (1,) else None
 
 
 def _agree(losses: Tensor, places: tuple[int, ...], found: list[Tensor | None]) -> bool:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
 from headwater.capture.layer_call import LayerCall
 from headwater.errors import InputError
 from headwater.forms.form import Form
+from headwater.forms.gradients import Block
 
 if TYPE_CHECKING:
     from torch import nn
 
-Rule: TypeAlias = Callable[[LayerCall], Mapping[str | tuple[str, ...], Form | Tensor]]
+Rule: TypeAlias = Callable[
+    [LayerCall],
+    Mapping[Block, Form] | Mapping[str, Form] | Mapping[str, Tensor] | Mapping[Any, Form | Tensor],
+]
 """From a layer's call to its gradients: by parameter name (or names), a form, or a tensor (B, ...).
 
 A tensor holds each example's gradient in the shape of the parameter.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ class CheckpointSeries:
         """Whether the series can be visited more than once (a generator cannot)."""
         return self._source.replayable
 
-    def visit(self) -> Iterator[LoadedCheckpoint]:
+    def visit(self) -> Generator[LoadedCheckpoint, None, None]:
         """Load one checkpoint after another, each when the iterator is advanced to it.
 
         Only one checkpoint is held at a time, and none any more once it is in the model.

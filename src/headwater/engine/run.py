@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from tqdm.auto import tqdm
@@ -43,6 +43,9 @@ class Sink(Protocol):
 
     def add(self, start: int, block: Float[Tensor, "R B"]) -> None:
         """Takes the columns from `start` on."""
+
+
+AnySink = TypeVar("AnySink", bound=Sink)
 
 
 class Run:
@@ -94,7 +97,7 @@ class Run:
         self._device = next(model.parameters()).device
         self._batch_size = 0
 
-    def stream(self, quantity: Quantity, sink: Callable[[], Sink], *, bounded: bool) -> Sink:
+    def stream(self, quantity: Quantity, sink: Callable[[], AnySink], *, bounded: bool) -> AnySink:
         """The sink, with every training example's column in it.
 
         Args:

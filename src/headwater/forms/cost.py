@@ -45,9 +45,9 @@ def _factor_numbers(form: Factored) -> int:
 def norm_is_cheaper_factored(form: Factored) -> bool:
     """Whether a squared norm costs less from the factors than from the gradient written out."""
     positions, itemsize = form.positions, form.inputs.element_size()
-    factored = positions * positions * _factor_numbers(form)
+    factored = float(positions * positions * _factor_numbers(form))
     factored += BYTES_WEIGHT * itemsize * 2 * positions * positions * form.inputs.shape[1]
-    materialised = positions * _gradient_numbers(form)
+    materialised = float(positions * _gradient_numbers(form))
     materialised += BYTES_WEIGHT * itemsize * 2 * _gradient_numbers(form)
     return factored < materialised
 

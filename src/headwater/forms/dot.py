@@ -66,8 +66,8 @@ def paired_dot(left: Form, right: Form) -> Float[Tensor, " B"]:
         at_rows = table_side[:, 0].gather(2, index)
         return (at_rows * (other_side[:, 0] @ left.values.mT)).sum(dim=(1, 2))
     products = []
-    for index in range(left.batch_size):
-        pair = (form.examples(index, index + 1).materialise()[0] for form in (left, right))
+    for place in range(left.batch_size):
+        pair = (form.examples(place, place + 1).materialise()[0] for form in (left, right))
         products.append(torch.dot(*pair))
     return torch.stack(products)
 
@@ -111,10 +111,10 @@ def _dot_materialised(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
         return left @ examples.gradients.mT
     # Written out a few examples at a time: the block of gradients never outgrows the cache.
     width = examples_per_scratch(left.shape[1], left.element_size())
-    blocks = []
-    for start in range(0, examples.batch_size, width):
-        blocks.append(left @ examples.examples(start, start + width).materialise().mT)
-    return torch.cat(blocks, dim=1)
+    pieces = (
+        examples.examples(start, start + width) for start in range(0, examples.batch_size, width)
+    )
+    return torch.cat([left @ piece.materialise().mT for piece in pieces], dim=1)
 
 
 def _dot_on_common_rows(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
@@ -134,7 +134,7 @@ def _dot_on_common_rows(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
 
 def _touched_rows(queries: Form, examples: Form) -> Int[Tensor, " R"]:
     tables = [form for form in (queries, examples) if isinstance(form, Rows)]
-    touched = torch.unique(tables[0].ids)
+    touched: Tensor = torch.unique(tables[0].ids)
     if len(tables) == 2:
         touched = touched[torch.isin(touched, tables[1].ids)]
     return touched
@@ -146,10 +146,11 @@ def _on_rows(form: Form, rows: Int[Tensor, " R"], table_rows: int) -> Float[Tens
         # Rows that aren't asked for are collected in one more row, which is then left out.
         place = rows.new_full((table_rows,), len(rows))
         place[rows] = torch.arange(len(rows), device=rows.device)
-        return form.dense(place[form.ids], len(rows) + 1)[:, :-1]
+        return form.dense(place[form.ids], len(rows) + 1).narrow(1, 0, len(rows))
     if isinstance(form, Factored) and form.inputs.shape[1] == 1 and not form.bias:
         inputs, grads = form.inputs[:, 0], form.output_grads[:, 0]
         if form.layout == "oi":
             return grads[..., rows].mT @ inputs
         return inputs[..., rows].mT @ grads
-    return form.materialise().unflatten(1, (table_rows, -1))[:, rows]
+    written: Tensor = form.materialise().unflatten(1, (table_rows, -1))
+    return written[:, rows]

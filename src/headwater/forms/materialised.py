@@ -38,7 +38,8 @@ class Materialised(Form):
         return Materialised(*tensors)
 
     def squared_norm(self) -> Float[Tensor, " B"]:
-        return torch.linalg.vector_norm(self.gradients, dim=1).square()
+        norms: Tensor = torch.linalg.vector_norm(self.gradients, dim=1)
+        return norms.square()
 
     def materialise(self) -> Float[Tensor, "B P"]:
         return self.gradients

@@ -87,7 +87,7 @@ class LossTask(Task):
     def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
         inputs, targets = split_batch(batch)
         predictions = model(*inputs)
-        reduced = self.loss_fn(predictions, targets)
+        reduced: Tensor = self.loss_fn(predictions, targets)
         size = self._size(reduced, predictions, targets)
         if size == 1:
             return reduced.reshape(1)
@@ -102,7 +102,7 @@ class LossTask(Task):
         inputs, targets = split_batch(batch)
         predictions = model(*inputs)
         self._refuse_known_weighted_means(targets)
-        reduced = self.loss_fn(predictions, targets)
+        reduced: Tensor = self.loss_fn(predictions, targets)
         size = self._size(reduced, predictions, targets)
         if self.reduction == "none":
             return LossSum(reduced.sum(), size)
@@ -121,14 +121,20 @@ class LossTask(Task):
             if isinstance(reduced, Tensor)
             else type(reduced).__name__
         )
+        if isinstance(reduced, Tensor) and not reduced.is_floating_point():
+            raise LossError(
+                f"loss_fn returned numbers of type {reduced.dtype}; expected real floating-point "
+                f"losses, which can be differentiated"
+            )
         if size is None:
             raise LossError("neither targets nor predictions have an axis of examples")
         if self.reduction == "none":
             if not isinstance(reduced, Tensor) or reduced.dim() != 1 or reduced.shape[0] != size:
                 raise LossError(
-                    f"loss_fn returned {came} for a batch of {size}; expected one loss per example, "
-                    f"shape ({size},). Use reduction='none' and sum over every other axis, or set "
-                    f"sample_wise_grads_per_batch=True for a loss that sums or averages"
+                    f"loss_fn returned {came} for a batch of {size}; expected one loss per "
+                    f"example, shape ({size},). Use reduction='none' and sum over every other "
+                    f"axis, or set sample_wise_grads_per_batch=True for a loss that sums or "
+                    f"averages"
                 )
             return size
         if not isinstance(reduced, Tensor) or reduced.numel() != 1:
@@ -166,7 +172,7 @@ class LossTask(Task):
         one = (
             batches.examples(part, index, index + 1, size=size) for part in (predictions, targets)
         )
-        loss = self.loss_fn(*one)
+        loss: Tensor = self.loss_fn(*one)
         return loss.reshape(())
 
     def _probe_some(self, losses: Tensor, predictions: Any, targets: Any) -> None:
@@ -178,9 +184,9 @@ class LossTask(Task):
                 if torch.isfinite(losses[index]) and not _close(single, losses[index]):
                     raise LossError(
                         f"loss_fn gives example {index} of a batch of {size} the loss "
-                        f"{losses[index].item():.6g}, but {single.item():.6g} when it stands alone; "
-                        f"an example's loss must not depend on its batch (divided by the batch "
-                        f"size? normalised over the batch?)"
+                        f"{losses[index].item():.6g}, but {single.item():.6g} when it stands "
+                        f"alone; an example's loss must not depend on its batch (divided by the "
+                        f"batch size? normalised over the batch?)"
                     )
 
     def _probe_all(self, reduced: Tensor, losses: Tensor) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor
+
+from headwater.errors import LossError
 from headwater.tasks import batch as batches
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class LossSum(NamedTuple):
@@ -39,8 +42,22 @@ class Task(ABC):
         """
 
     def summed(self, model: nn.Module, batch: Any) -> LossSum:
-        """The sum of the per-example losses; called for every batch, so it must be cheap."""
+        """The sum of the per-example losses; called for every batch, so it must be cheap.
+
+        Raises:
+            LossError: `losses` returned something other than one number per example.
+        """
         losses = self.losses(model, batch)
+        if not isinstance(losses, Tensor) or losses.dim() != 1 or not losses.is_floating_point():
+            came = (
+                f"a tensor of shape {tuple(losses.shape)} and type {losses.dtype}"
+                if isinstance(losses, Tensor)
+                else f"a {type(losses).__name__}"
+            )
+            raise LossError(
+                f"{type(self).__name__}.losses returned {came}; expected one real floating-point "
+                f"number per example, shape (B,)"
+            )
         return LossSum(losses.sum(), losses.shape[0])
 
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:

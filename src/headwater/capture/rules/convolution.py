@@ -70,12 +70,13 @@ def by_group(
     tensor: Float[Tensor, "N GxI S"], groups: int, batch_size: int
 ) -> Float[Tensor, "B G S I"]:
     """Channels split into groups, positions before channels, N = B * k images as k per example."""
-    split = tensor.unflatten(1, (groups, -1)).mT
+    split: Tensor = tensor.unflatten(1, (groups, -1)).mT
     if split.shape[0] == batch_size:
         return split
     if split.shape[0] % batch_size:
         raise NotPerExample(f"{split.shape[0]} images in a batch of {batch_size}")
-    return split.unflatten(0, (batch_size, -1)).transpose(1, 2).flatten(2, 3)
+    images: Tensor = split.unflatten(0, (batch_size, -1))
+    return images.transpose(1, 2).flatten(2, 3)
 
 
 for layer_type in (nn.Conv1d, nn.Conv2d, nn.Conv3d):

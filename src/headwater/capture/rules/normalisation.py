@@ -111,5 +111,5 @@ register_rule(nn.GroupNorm, group_norm)
 register_rule(nn.PReLU, prelu)
 for norm in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
     register_rule(norm, running_norm)
-for norm in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d):
-    register_rule(norm, running_norm, methods=("forward", "_apply_instance_norm"))
+for instance_norm in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d):
+    register_rule(instance_norm, running_norm, methods=("forward", "_apply_instance_norm"))
