@@ -1,0 +1,1 @@
+"""Ratios to a plain forward and backward pass, each measured within one run."""
