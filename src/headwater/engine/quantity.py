@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
+# Enough to see what a query takes, and few enough to fit wherever one does.
+_FEW = 2
+
+
 class Quantity(ABC):
     """R numbers per training example at one checkpoint, from its gradient.
 
     Attributes:
         rows: R, the number of queries, or 1.
-        row_bytes: bytes held per row and checkpoint, once `prepare` was called.
     """
 
     rows: int
-    row_bytes: float = 0.0
 
     @abstractmethod
     def prepare(
@@ -38,6 +40,10 @@ class Quantity(ABC):
             capture: `(task, batch, first=, kind=) -> Gradients`, checked.
             batch_size: how many queries to capture at a time.
         """
+
+    @abstractmethod
+    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+        """Bytes that `prepare` holds per row, at present weights; arguments as there."""
 
     @abstractmethod
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
@@ -53,6 +59,9 @@ class SelfInfluence(Quantity):
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
     ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
         return lambda examples: examples.squared_norm()[None]
+
+    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+        return 0.0
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
         return None
@@ -80,11 +89,14 @@ class PairScores(Quantity):
             queries = self._queries(first, min(first + batch_size, stop))
             gradients = capture(self._task, queries, first=first, kind="query")
             refuse_non_finite(gradients, first=first, kind="query")
-            captured.append(gradients)
-        # The choice between forms depends on the number of queries: all of them, not a chunk's.
-        queries = Gradients.cat(captured).for_pairs()
-        self.row_bytes = queries.nbytes / max(1, queries.batch_size)
-        return queries.dot
+            captured.append(gradients.for_pairs(queries=stop - start))
+        return Gradients.cat(captured).dot
+
+    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+        queries = self._queries(0, min(batch_size, self.rows))
+        gradients = capture(self._task, queries, first=0, kind="query")
+        held = gradients.examples(0, _FEW).for_pairs(queries=self.rows)
+        return held.nbytes / held.batch_size
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
         return self._task, self._queries(0, min(batch_size, self.rows))

@@ -131,15 +131,22 @@ class Run:
             head = next(batches, None)
             self._settle(capture, quantity, head)
             remaining = batches if head is None else chain([head], batches)
-            evaluate_first = quantity.prepare(
-                checked, 0, min(quantity.rows, self._batch_size), self._batch_size
-            )
-            if self._fits_resident(quantity):
+            # Twice what is held: query batches are joined by copying them.
+            row_bytes = 2 * quantity.row_bytes(checked, self._batch_size)
+            if self._fits_resident(row_bytes * quantity.rows):
                 self._resident(capture, checked, quantity, sink, loaded, visits, remaining)
             else:
-                del evaluate_first
+                at_once = max(1, int(self._budget // 2 / max(1.0, row_bytes)))
                 self._by_checkpoint(
-                    capture, checked, quantity, sink, loaded, visits, remaining, bounded=bounded
+                    capture,
+                    checked,
+                    quantity,
+                    sink,
+                    loaded,
+                    visits,
+                    remaining,
+                    bounded=bounded,
+                    at_once=at_once,
                 )
 
     def _resident(
@@ -180,6 +187,7 @@ class Run:
         batches: Iterable[Numbered],
         *,
         bounded: bool,
+        at_once: int,
     ) -> None:
         # The accumulated numbers, and the span's batches, get a quarter of the budget each.
         share = self._budget // 4
@@ -195,7 +203,6 @@ class Run:
             )
         else:
             spans = spans_within(batches, share, number_bytes)
-        at_once = max(1, int(self._budget // 2 / max(1.0, quantity.row_bytes)))
         with self._progress(self._total(quantity, at_once)) as bar:
             for span in spans:
                 blocks: list[tuple[int, Tensor]] = []
@@ -245,7 +252,7 @@ class Run:
             self._task,
             self._model,
             sample,
-            extra_numbers=capture.fallback_numbers,
+            extra_numbers=capture.fallback_numbers + 2 * quantity.rows,
             budget=self._budget // 4,
         )
 
@@ -276,11 +283,11 @@ class Run:
         single = self._data.alone(place)
         return None if single is None else borrow(single, self._device)
 
-    def _fits_resident(self, quantity: Quantity) -> bool:
+    def _fits_resident(self, query_bytes: float) -> bool:
         count = self._series.count
         if count is None or not self._series.replayable:
             return False
-        each = quantity.row_bytes * quantity.rows + weights_nbytes(self._model)
+        each = query_bytes + weights_nbytes(self._model)
         return count * each <= self._budget // 2
 
     def _batches(self) -> Iterator[Numbered]:

@@ -8,6 +8,8 @@ Counted for a weight of O x I with S positions per example, G groups, in multipl
     a product of one query with one training example
         factored       S_q * S_n * (I + O)          two Gram blocks and their Hadamard product
         materialised   I * O                        plus S_n * I * O once per training example
+        a table        S * E where a position looks its row up, each number read from memory;
+                       V * E where both sides are written out, plus 2 * V * E to write one
     a squared norm
         factored       S * S * (I + O)
         materialised   S * I * O
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headwater.forms.factored import Factored
+    from headwater.forms.rows import Rows
 
 # About 50 GFLOP/s and 12 GB/s of one core of a laptop or server CPU: 4 operations, 2 of them in a
 # multiply-add, per byte. A GPU's ratio is higher; being off by 4 shifts only near-ties.
@@ -66,6 +69,17 @@ def pairs_are_cheaper_factored(form: Factored, *, queries: int, query_positions:
     numbers = _gradient_numbers(form)
     materialised = numbers * (positions + queries + BYTES_WEIGHT * itemsize * 2)
     return factored < materialised
+
+
+def table_is_cheaper_written_out(form: Rows, *, queries: int) -> bool:
+    """Whether products of a table's gradients with `queries` queries cost less written out.
+
+    Written out they are one matrix product; looked up, every number of a product comes from memory.
+    """
+    traffic = BYTES_WEIGHT * form.values.element_size() * 2
+    written_out = form.table_rows * (queries + traffic)
+    looked_up = queries * form.positions * (1 + traffic)
+    return written_out < looked_up
 
 
 def examples_per_scratch(numbers_each: int, itemsize: int) -> int:

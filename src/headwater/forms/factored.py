@@ -65,9 +65,16 @@ class Factored(Form):
             inputs = self.inputs.square().sum(dim=(2, 3)) + self.bias
             return (inputs * self.output_grads.square().sum(dim=(2, 3))).sum(dim=1)
         if norm_is_cheaper_factored(self):
-            inputs = self.inputs @ self.inputs.mT + self.bias
-            return (inputs * (self.output_grads @ self.output_grads.mT)).sum(dim=(1, 2, 3))
-        return Materialised(self.materialise()).squared_norm()
+            pieces = self.pieces(2 * self.inputs.shape[1] * self.positions * self.positions)
+            return torch.cat([piece._norm_of_factors() for piece in pieces])
+        pieces = self.pieces(self.numbers)
+        return torch.cat([Materialised(p.materialise()).squared_norm() for p in pieces])
+
+    def _norm_of_factors(self) -> Float[Tensor, " B"]:
+        """<sum_s d_s x_s^T, sum_t d_t x_t^T> = sum over s and t of (x_s . x_t) (d_s . d_t)."""
+        inputs = self.inputs @ self.inputs.mT
+        grads = self.output_grads @ self.output_grads.mT
+        return (inputs.add_(1) if self.bias else inputs).mul_(grads).sum(dim=(1, 2, 3))
 
     def materialise(self) -> Float[Tensor, "B P"]:
         if self.layout == "oi":

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
+from headwater.forms.cost import examples_per_scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
+    from typing_extensions import Self
 
 
 class Form(ABC):
@@ -68,6 +69,17 @@ class Form(ABC):
     def examples(self, start: int, stop: int) -> Self:
         """The form of the examples from `start` to before `stop`."""
         return self.with_tensors(tuple(tensor[start:stop] for tensor in self.tensors))
+
+    def pieces(self, numbers_each: int) -> Iterator[Self]:
+        """The form cut into runs of examples whose scratch stays in the cache.
+
+        Args:
+            numbers_each: how many numbers of scratch an example takes.
+        """
+        itemsize = max(tensor.element_size() for tensor in self.tensors)
+        width = examples_per_scratch(numbers_each, itemsize)
+        for start in range(0, self.batch_size, width):
+            yield self.examples(start, start + width)
 
     @property
     def nbytes(self) -> int:

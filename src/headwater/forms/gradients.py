@@ -53,9 +53,13 @@ class Gradients:
             total += form.squared_norm()
         return total
 
-    def for_pairs(self) -> Gradients:
-        """The same gradients in the forms in which products with many examples are cheapest."""
-        forms = {block: for_pairs(form) for block, form in self.forms.items()}
+    def for_pairs(self, *, queries: int) -> Gradients:
+        """The same gradients in the forms in which products with many examples are cheapest.
+
+        Args:
+            queries: how many queries there are in all, these among them.
+        """
+        forms = {block: for_pairs(form, queries=queries) for block, form in self.forms.items()}
         return Gradients(forms, self.batch_size, self.like)
 
     def examples(self, start: int, stop: int) -> Gradients:

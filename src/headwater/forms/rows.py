@@ -47,22 +47,18 @@ class Rows(Form):
         return replace(self, ids=tensors[0], values=tensors[1])
 
     def squared_norm(self) -> Float[Tensor, " B"]:
+        pieces = self.pieces(2 * self.positions * self.positions)
+        return torch.cat([piece._norm_on_equal_rows() for piece in pieces])
+
+    def _norm_on_equal_rows(self) -> Float[Tensor, " B"]:
         same_row = self.ids[:, :, None] == self.ids[:, None, :]
-        return (same_row * (self.values @ self.values.mT)).sum(dim=(1, 2))
+        return (self.values @ self.values.mT).mul_(same_row).sum(dim=(1, 2))
 
     def materialise(self) -> Float[Tensor, "B P"]:
-        return self.dense(self.ids, self.table_rows).flatten(1)
-
-    def dense(self, ids: Int[Tensor, "B S"], rows: int) -> Float[Tensor, "B R E"]:
-        """The gradients as tables of `rows` rows, with `ids` in place of the form's own.
-
-        Raises: nothing; rows outside the table are the caller's to avoid.
-        """
-        batch, positions = self.ids.shape
-        width = self.values.shape[2]
-        table = self.values.new_zeros(batch, rows, width)
-        index = ids[:, :, None].expand(batch, positions, width)
-        return table.scatter_add_(1, index, self.values)
+        batch, _, width = self.values.shape
+        table = self.values.new_zeros(batch, self.table_rows, width)
+        index = self.ids[:, :, None].expand(self.values.shape)
+        return table.scatter_add_(1, index, self.values).flatten(1)
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         table = self.values.new_zeros(self.table_rows, self.values.shape[2])

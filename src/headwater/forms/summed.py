@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from headwater.forms.form import Form
+from headwater.forms.lookup import paired_dot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +48,6 @@ class Summed(Form):
         return Summed(tuple(parts))
 
     def squared_norm(self) -> Float[Tensor, " B"]:
-        # `dot` dispatches on this class, so it can only be imported once both are defined.
-        from headwater.forms.dot import paired_dot
-
         total = torch.stack([part.squared_norm() for part in self.parts]).sum(dim=0)
         for index, part in enumerate(self.parts):
             for other in self.parts[index + 1 :]:
