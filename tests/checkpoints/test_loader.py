@@ -158,7 +158,7 @@ def test_a_pickled_module_is_refused_with_the_remedy(tmp_path: Path) -> None:
         load(nn.Linear(3, 2), tmp_path / "a.pt")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(3, 2)).save(str(tmp_path / "a.pt"))
     with pytest.raises(UnsafeCheckpointError, match="it is a TorchScript archive"):

@@ -36,7 +36,7 @@ def cuts_into_examples(
             out of it.
     """
     # With gradients on, though none are taken: reentrant checkpointing warns without.
-    losses = task.losses(model, batch).detach()
+    losses = task.own_losses(model, batch).detach()
     refuse_train_mode(model)
     size = losses.shape[0]
     if size < 2:

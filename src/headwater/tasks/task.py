@@ -47,6 +47,15 @@ class Task(ABC):
         Raises:
             LossError: `losses` returned something other than one number per example.
         """
+        losses = self.own_losses(model, batch)
+        return LossSum(losses.sum(), losses.shape[0])
+
+    def own_losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
+        """What `losses` returns, after a look at its shape and type.
+
+        Raises:
+            LossError: it is something other than one real number per example.
+        """
         losses = self.losses(model, batch)
         if not isinstance(losses, Tensor) or losses.dim() != 1 or not losses.is_floating_point():
             came = (
@@ -58,7 +67,7 @@ class Task(ABC):
                 f"{type(self).__name__}.losses returned {came}; expected one real floating-point "
                 f"number per example, shape (B,)"
             )
-        return LossSum(losses.sum(), losses.shape[0])
+        return losses
 
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         """The examples from `start` to before `stop` of a batch of `size`, as a batch.

@@ -1,0 +1,57 @@
+"""What a memory budget may be called, and the batch size that fits it."""
+
+import pytest
+import torch
+from torch import nn
+
+from headwater import InputError
+from headwater.engine import memory_budget_bytes
+from headwater.engine.batch_size import CACHE_BYTES, LARGEST, fitting_batch_size
+from headwater.tasks import LossTask
+from tests.estimators.small import cross_entropy, make
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (1, 1),
+        (12345, 12345),
+        ("500", 500),
+        ("2KB", 2048),
+        ("2 GiB", 2**31),
+        ("1.5g", 3 * 2**29),
+        ("3mb", 3 * 2**20),
+    ],
+)
+def test_a_budget_is_a_number_of_bytes_or_a_text(budget, expected):
+    assert memory_budget_bytes(budget) == expected
+
+
+def test_the_budget_auto_is_a_part_of_what_is_free():
+    assert memory_budget_bytes("auto") > 2**20
+
+
+@pytest.mark.parametrize("budget", [0, -1, True, 2.5, None, "", "much", "0", "-3GB", "2 apples"])
+def test_another_budget_is_refused(budget):
+    with pytest.raises(InputError, match=r"memory_budget is .*'auto', a number of bytes, or a te"):
+        memory_budget_bytes(budget)
+    with pytest.raises(InputError, match="memory_budget"):
+        make(memory_budget=budget)
+
+
+def fitting(width: int, budget: int, extra_numbers: int = 0) -> int:
+    model = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3))
+    task = LossTask(cross_entropy, reduction="none")
+    batch = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+    return fitting_batch_size(task, model, batch, extra_numbers=extra_numbers, budget=budget)
+
+
+def test_the_batch_size_auto_fits_cache_and_budget():
+    assert fitting(8, CACHE_BYTES) == LARGEST
+    few = fitting(10**5, CACHE_BYTES)
+    assert 1 < few < LARGEST
+    # An example keeps at least what comes out of its wide layer, and at most a few such.
+    assert few * 10**5 * 4 <= CACHE_BYTES < 8 * few * 10**5 * 4
+    assert fitting(10**5, 10**6) < few
+    assert fitting(10**5, 1) == 1
+    assert fitting(8, CACHE_BYTES, extra_numbers=10**6) == 8

@@ -1,0 +1,126 @@
+"""The three orders of the loops give the same numbers, and each is taken where it should be."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from headwater import InputError, NoCheckpointsError
+from headwater.engine import run as run_module
+from tests.estimators.small import (
+    QUERIES,
+    RATES,
+    N,
+    Stream,
+    assert_close,
+    dataset,
+    expected_scores,
+    expected_self_influence,
+    make,
+    states,
+)
+from tests.oracles import tracin
+
+# Where all checkpoints fit; where none does; where not even two batches' scores fit.
+BUDGETS = {"resident": "1GB", "checkpoints outermost": 2400, "spans": 200}
+
+
+@pytest.fixture
+def orders(monkeypatch):
+    """The orders that were taken, noted as they begin."""
+    taken = []
+    for name in ("_resident", "_by_checkpoint"):
+        method = getattr(run_module.Run, name)
+
+        def noted(self, *args, _method=method, _name=name, **kwargs):
+            taken.append(_name)
+            return _method(self, *args, **kwargs)
+
+        monkeypatch.setattr(run_module.Run, name, noted)
+    return taken
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, N])
+@pytest.mark.parametrize("order", BUDGETS)
+def test_every_order_of_the_loops_equals_the_oracle(order, batch_size, orders):
+    estimator = make(memory_budget=BUDGETS[order], batch_size=batch_size)
+    expected = expected_scores()
+    assert_close(estimator.influence(*QUERIES), expected)
+    assert_close(estimator.influence(), expected_self_influence())
+    for proponents in (True, False):
+        top = estimator.influence(*QUERIES, k=2, proponents=proponents)
+        indices, scores = tracin.top_k(expected, 2, proponents)
+        assert torch.equal(top.indices, indices)
+        assert_close(top.influence_scores, scores)
+    assert set(orders) == {"_resident" if order == "resident" else "_by_checkpoint"}
+
+
+@pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
+def test_a_stream_is_read_in_every_order(budget):
+    estimator = make(influence_src_dataset=Stream(), memory_budget=budget)
+    assert_close(estimator.influence(*QUERIES), expected_scores())
+    top = estimator.influence(*QUERIES, k=3)
+    assert torch.equal(top.indices, tracin.top_k(expected_scores(), 3)[0])
+
+
+def test_spans_load_checkpoints_again_but_never_more_often_than_there_are_spans():
+    loads = []
+
+    def load(model, state):
+        loads.append(state)
+        model.load_state_dict(state)
+        return 0.1
+
+    given = states()
+    estimator = make(
+        checkpoints=given, checkpoints_load_func=load, memory_budget=200, batch_size=3
+    )
+    estimator.influence(*QUERIES, k=2)
+    batches = -(-N // 3)
+    assert len(given) < len(loads) <= len(given) * batches
+
+
+def test_checkpoints_of_a_generator_serve_one_call():
+    made = []
+
+    def generate():
+        for state in states():
+            made.append(1)
+            yield state
+
+    estimator = make(checkpoints=generate())
+    assert_close(estimator.influence(*QUERIES), expected_scores())
+    assert len(made) == 2
+    with pytest.raises(NoCheckpointsError, match=r"can be read only once; pass a list"):
+        estimator.influence(*QUERIES)
+
+
+def test_a_generator_whose_scores_need_several_passes_is_refused_with_the_remedy():
+    estimator = make(checkpoints=iter(states()), memory_budget=200)
+    with pytest.raises(InputError, match="pass a list, or raise memory_budget"):
+        estimator.influence(*QUERIES, k=2)
+
+
+class Changing(torch.utils.data.IterableDataset):
+    """Loses its last example after the first pass."""
+
+    def __init__(self):
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        rows = list(zip(*dataset().tensors, strict=True))
+        return iter(rows if self.passes == 1 else rows[:-1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_data_that_change_between_passes_are_noticed(batch_size):
+    loader = DataLoader(Changing(), batch_size=batch_size)
+    estimator = make(influence_src_dataset=loader, memory_budget=2400)
+    with pytest.raises(InputError, match=r"the training data changed between passes.*example \d"):
+        estimator.influence(*QUERIES)
+
+
+def test_rates_are_as_given_in_every_order():
+    for budget in BUDGETS.values():
+        swapped = make(memory_budget=budget, learning_rates=RATES[::-1])
+        assert_close(swapped.influence(*QUERIES), expected_scores(rates=RATES[::-1]))
