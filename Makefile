@@ -4,6 +4,7 @@
 #   make demo     the main job on real data: find flipped labels, explain predictions (demo-output/)
 #   make test     the test suite
 #   make check    formatting, lint, types, import rules, tests, README's code
+#   make bench    how long it takes as a ratio to a plain forward and backward pass
 #   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
 #   make clean    remove what these targets made
 #
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check picture clean
+.PHONY: demo test check bench picture clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -34,6 +35,9 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST)
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.mlp_all_scores
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
