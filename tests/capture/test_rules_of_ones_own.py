@@ -86,9 +86,7 @@ def test_a_rule_takes_the_place_of_the_fallback(log):
 
 def test_without_a_rule_the_fallback_serves_and_says_so_once(log):
     check_scores()
-    assert fallbacks(log) == [
-        "no rule for scale.weight: per-example gradients through torch.func"
-    ]
+    assert fallbacks(log) == ["no rule for scale.weight: per-example gradients through torch.func"]
 
 
 @pytest.mark.parametrize(
@@ -114,9 +112,7 @@ def test_a_rule_may_say_that_it_does_not_apply(log):
 
     register_rule(Scale, rule)
     check_scores()
-    assert fallbacks(log) == [
-        "scale.weight: per-example gradients through torch.func (not today)"
-    ]
+    assert fallbacks(log) == ["scale.weight: per-example gradients through torch.func (not today)"]
 
 
 def test_a_rule_serves_subclasses_unless_they_change_the_forward():

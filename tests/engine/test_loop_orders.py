@@ -71,9 +71,7 @@ def test_spans_load_checkpoints_again_but_never_more_often_than_there_are_spans(
         return 0.1
 
     given = states()
-    estimator = make(
-        checkpoints=given, checkpoints_load_func=load, memory_budget=200, batch_size=3
-    )
+    estimator = make(checkpoints=given, checkpoints_load_func=load, memory_budget=200, batch_size=3)
     estimator.influence(*QUERIES, k=2)
     batches = -(-N // 3)
     assert len(given) < len(loads) <= len(given) * batches
