@@ -189,8 +189,7 @@ def test_batches_without_what_the_task_reads_are_refused():
     with pytest.raises(BatchError, match="a mapping is expected"):
         estimator(SequenceClassification(), [(torch.ones(2), 1)] * 3).influence()
     with pytest.raises(BatchError, match="neither 'labels' nor 'input_ids'"):
-        task = CausalLanguageModelling()
-        task.losses(lambda **_: None, {"inputs_embeds": torch.ones(1, 2, 3)})
+        CausalLanguageModelling().losses(lambda **_: None, {"inputs_embeds": torch.ones(1, 2, 3)})
 
 
 def test_a_model_without_logits_is_refused_with_the_remedy():

@@ -28,7 +28,8 @@ def random_weights(size: int, like: Tensor) -> Float[Tensor, " B"]:
     """
     generator = torch.Generator().manual_seed(20200219)
     weights = 0.5 + torch.rand(size, generator=generator, dtype=torch.float64)
-    return weights.to(device=like.device, dtype=like.dtype)
+    # One after the other: some devices have no float64 to convert from.
+    return weights.to(like.dtype).to(like.device)
 
 
 def disagreements(
