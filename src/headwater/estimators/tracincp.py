@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from headwater.capture import borrowed, eager, select
+from headwater.capture import eager, select
 from headwater.checkpoints import default_checkpoints_load_func
-from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
-from headwater.errors import BatchError, InputError
-from headwater.estimators.results import KMostInfluentialResults
+from headwater.errors import InputError
+from headwater.estimators.streamed import Streamed
 from headwater.estimators.tracincp_base import TracInCPBase
-from headwater.query import AllScores, TopK
-from headwater.tasks.batch import borrow, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from headwater.estimators.results import KMostInfluentialResults
     from headwater.tasks import Task
 
 
@@ -69,29 +67,29 @@ class TracInCP(TracInCPBase):
             task=task,
             memory_budget=memory_budget,
         )
-        self._net = eager(model)
-        self._selection = select(self._net, layers)
+        net = eager(model)
+        self._streamed = Streamed(
+            net,
+            select(net, layers),
+            self._series,
+            self._data,
+            self._loss_task,
+            memory_budget=memory_budget,
+            name=self.get_name(),
+        )
 
     @property
     def _batched_loss(self) -> bool:
         return self.sample_wise_grads_per_batch
 
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
-        with borrowed(self._net):
-            sink = self._run(show_progress).stream(
-                SelfInfluence(), lambda: AllScores(1, self._data.count), bounded=False
-            )
-        return sink.result()[0]
+        return self._streamed.self_influence(show_progress=show_progress)
 
     def _influence(
         self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
     ) -> Float[Tensor, "Q N"]:
-        with borrowed(self._net):
-            quantity = self._pairs(inputs, targets)
-            sink = self._run(show_progress).stream(
-                quantity, lambda: AllScores(quantity.rows, self._data.count), bounded=False
-            )
-        return sink.result()
+        task, batch = self._query_task(inputs, targets)
+        return self._streamed.scores(task, batch, show_progress=show_progress)
 
     def _get_k_most_influential(
         self,
@@ -101,33 +99,6 @@ class TracInCP(TracInCPBase):
         proponents: bool = True,
         show_progress: bool = False,
     ) -> KMostInfluentialResults:
-        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        with borrowed(self._net):
-            quantity = self._pairs(inputs, targets)
-            sink = self._run(show_progress).stream(
-                quantity, lambda: TopK(quantity.rows, k=k, side=side), bounded=True
-            )
-        return KMostInfluentialResults(*sink.result())
-
-    def _run(self, show_progress: bool) -> Run:
-        return Run(
-            self._net,
-            self._selection,
-            self._series,
-            self._data,
-            self._loss_task,
-            budget=memory_budget_bytes(self.memory_budget),
-            name=self.get_name(),
-            show_progress=show_progress,
-        )
-
-    def _pairs(self, inputs: tuple[Any, ...], targets: Any) -> PairScores:
         task, batch = self._query_task(inputs, targets)
-        size = task.size(batch)
-        if not size:
-            raise BatchError(
-                f"the queries are {describe(batch)}, in which no first axis says how many they "
-                f"are; expected tensors with one entry per query, and at least one query"
-            )
-        device = next(self._net.parameters()).device
-        return PairScores(task, borrow(batch, device), size)
+        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
+        return self._streamed.top_k(task, batch, k=k, side=side, show_progress=show_progress)

@@ -1,0 +1,115 @@
+"""The three answers of TracIn, from one pass over checkpoints and training data each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from headwater.capture import borrowed
+from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.errors import BatchError
+from headwater.estimators.results import KMostInfluentialResults
+from headwater.query import AllScores, TopK
+from headwater.tasks.batch import borrow, describe
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from headwater.checkpoints import CheckpointSeries
+    from headwater.engine import TrainingData
+    from headwater.tasks import Task
+
+
+class Streamed:
+    """Scores of all training examples, streamed; the part that exact estimators share.
+
+    Args:
+        net: the model, which is borrowed for the time of an answer.
+        selection: the names of the parameters that count.
+        series: the checkpoints.
+        data: the training examples.
+        task: what is differentiated for a training example.
+        memory_budget: bytes, or a text, to be used beyond the model, one batch and the result.
+        name: the estimator's name, for progress bars.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        selection: tuple[str, ...],
+        series: CheckpointSeries,
+        data: TrainingData,
+        task: Task,
+        *,
+        memory_budget: int | str,
+        name: str,
+    ) -> None:
+        self._net = net
+        self._selection = selection
+        self._series = series
+        self._data = data
+        self._task = task
+        self._memory_budget = memory_budget
+        self._name = name
+
+    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
+        """Every training example's self-influence."""
+        with borrowed(self._net):
+            sink = self._run(show_progress).stream(
+                SelfInfluence(), lambda: AllScores(1, self._data.count), bounded=False
+            )
+        return sink.result()[0]
+
+    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
+        """All scores.
+
+        Args:
+            task: what is differentiated for a query.
+            batch: the queries, as a batch that the task reads.
+            show_progress: whether there is a bar.
+        """
+        with borrowed(self._net):
+            quantity = self._pairs(task, batch)
+            sink = self._run(show_progress).stream(
+                quantity, lambda: AllScores(quantity.rows, self._data.count), bounded=False
+            )
+        return sink.result()
+
+    def top_k(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        show_progress: bool,
+    ) -> KMostInfluentialResults:
+        """Each query's k highest or lowest scores; arguments as for `scores`."""
+        with borrowed(self._net):
+            quantity = self._pairs(task, batch)
+            sink = self._run(show_progress).stream(
+                quantity, lambda: TopK(quantity.rows, k=k, side=side), bounded=True
+            )
+        return KMostInfluentialResults(*sink.result())
+
+    def _run(self, show_progress: bool) -> Run:
+        return Run(
+            self._net,
+            self._selection,
+            self._series,
+            self._data,
+            self._task,
+            budget=memory_budget_bytes(self._memory_budget),
+            name=self._name,
+            show_progress=show_progress,
+        )
+
+    def _pairs(self, task: Task, batch: Any) -> PairScores:
+        size = task.size(batch)
+        if not size:
+            raise BatchError(
+                f"the queries are {describe(batch)}, in which no first axis says how many they "
+                f"are; expected tensors with one entry per query, and at least one query"
+            )
+        device = next(self._net.parameters()).device
+        return PairScores(task, borrow(batch, device), size)
