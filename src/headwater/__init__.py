@@ -25,7 +25,13 @@ from headwater.errors import (
     ShuffledLoaderError,
     UnsafeCheckpointError,
 )
-from headwater.estimators import DataInfluence, KMostInfluentialResults, TracInCP, TracInCPBase
+from headwater.estimators import (
+    DataInfluence,
+    KMostInfluentialResults,
+    TracInCP,
+    TracInCPBase,
+    TracInCPFast,
+)
 from headwater.tasks import Task
 
 __version__ = "0.1.0"
@@ -53,6 +59,7 @@ __all__ = [
     "Task",
     "TracInCP",
     "TracInCPBase",
+    "TracInCPFast",
     "UnsafeCheckpointError",
     "default_checkpoints_load_func",
     "errors",

@@ -4,5 +4,6 @@ from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
+from headwater.estimators.tracincp_fast import TracInCPFast
 
-__all__ = ["DataInfluence", "KMostInfluentialResults", "TracInCP", "TracInCPBase"]
+__all__ = ["DataInfluence", "KMostInfluentialResults", "TracInCP", "TracInCPBase", "TracInCPFast"]

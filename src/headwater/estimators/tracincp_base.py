@@ -173,8 +173,8 @@ class TracInCPBase(DataInfluence):
         return LossTask(loss_fn, reduction=declared_reduction(loss_fn, batched=self._batched_loss))
 
     @property
-    def _batched_loss(self) -> bool:
-        """Whether `loss_fn` is expected to reduce over its batch."""
+    def _batched_loss(self) -> bool | None:
+        """Whether `loss_fn` is expected to reduce over its batch; None leaves it to show it."""
         return False
 
     def _query_task(self, inputs: tuple[Any, ...], targets: Any) -> tuple[Task, Any]:

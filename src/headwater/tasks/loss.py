@@ -37,12 +37,15 @@ def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
     return tuple(batch[:-1]), batch[-1]
 
 
-def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool) -> Reduction:
+def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool | None) -> Reduction | None:
     """What `loss_fn` returns, by its own `.reduction` held against the caller's flag.
 
     Args:
         loss_fn: the loss; its attribute `reduction` counts, on a function as on a Module.
-        batched: the constructor's `sample_wise_grads_per_batch`.
+        batched: the constructor's `sample_wise_grads_per_batch`; None where there is no such flag.
+
+    Returns:
+        None where neither says it, so that what the loss returns has to show it.
 
     Raises:
         LossError: the attribute contradicts the flag.
@@ -50,7 +53,7 @@ def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool) -> Reducti
     declared = getattr(loss_fn, "reduction", None)
     if declared is None:
         if not batched:
-            return "none"
+            return None if batched is None else "none"
         warnings.warn(
             "sample_wise_grads_per_batch=True, and loss_fn has no attribute `reduction`: it is "
             "assumed to return the sum of the batch's losses. Set loss_fn.reduction = 'sum' or "
@@ -68,7 +71,7 @@ def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool) -> Reducti
             "loss_fn.reduction is 'none', which contradicts sample_wise_grads_per_batch=True: that "
             "flag expects a loss reduced by 'sum' or 'mean'. Set the flag to False (it is as fast)"
         )
-    if not batched and reduction != "none":
+    if batched is False and reduction != "none":
         raise LossError(
             f"loss_fn.reduction is {declared!r}, which contradicts "
             f"sample_wise_grads_per_batch=False: that flag expects one loss per example. Use "
@@ -78,9 +81,15 @@ def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool) -> Reducti
 
 
 class LossTask(Task):
-    """`loss_fn(model(*batch[:-1]), batch[-1])`: per-example losses, or their plain sum or mean."""
+    """`loss_fn(model(*batch[:-1]), batch[-1])`: per-example losses, or their plain sum or mean.
 
-    def __init__(self, loss_fn: Callable[..., Any], *, reduction: Reduction) -> None:
+    Args:
+        loss_fn: `(predictions, targets) -> losses`.
+        reduction: what it returns; None finds out from the first batch of more than one example,
+            taking a scalar for a sum, with a warning.
+    """
+
+    def __init__(self, loss_fn: Callable[..., Any], *, reduction: Reduction | None) -> None:
         self.loss_fn = loss_fn
         self.reduction = reduction
 
@@ -128,6 +137,8 @@ class LossTask(Task):
             )
         if size is None:
             raise LossError("neither targets nor predictions have an axis of examples")
+        if self.reduction is None and size > 1 and isinstance(reduced, Tensor):
+            self.reduction = self._shown_reduction(reduced)
         if self.reduction == "none":
             if not isinstance(reduced, Tensor) or reduced.dim() != 1 or reduced.shape[0] != size:
                 raise LossError(
@@ -138,9 +149,10 @@ class LossTask(Task):
                 )
             return size
         if not isinstance(reduced, Tensor) or reduced.numel() != 1:
+            kind = self.reduction or "sum or mean"
             raise LossError(
                 f"loss_fn returned {came}; sample_wise_grads_per_batch=True expects a scalar, the "
-                f"{self.reduction} of the batch's losses. For per-example losses set it to False"
+                f"{kind} of the batch's losses. For per-example losses set it to False"
             )
         if batches.leading_size(predictions) != size:
             raise LossError(
@@ -148,6 +160,18 @@ class LossTask(Task):
                 f"the targets' {size}, so a reduced loss can't be told apart by example; {REMEDY}"
             )
         return size
+
+    @staticmethod
+    def _shown_reduction(reduced: Tensor) -> Reduction:
+        if reduced.dim():
+            return "none"
+        warnings.warn(
+            "loss_fn returns a scalar and has no attribute `reduction`: it is assumed to be the "
+            "sum of the batch's losses. Set loss_fn.reduction = 'sum' or 'mean' to say which",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+        return "sum"
 
     def _refuse_known_weighted_means(self, targets: Any) -> None:
         if self.reduction != "mean" or not isinstance(

@@ -1,0 +1,106 @@
+"""TracInCPFast: exact influence over the final fully connected layer, at a forward pass's cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from headwater.capture import eager
+from headwater.checkpoints import default_checkpoints_load_func
+from headwater.estimators.final_layer import select_final_layer
+from headwater.estimators.streamed import Streamed
+from headwater.estimators.tracincp_base import TracInCPBase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from headwater.estimators.results import KMostInfluentialResults
+    from headwater.tasks import Task
+
+
+class TracInCPFast(TracInCPBase):
+    """TracIn over checkpoints, with exact gradients of the final fully connected layer.
+
+    The same numbers as `TracInCP(layers=[final_fc_layer])`, bias included, whatever comes after the
+    layer. Only what comes after it is differentiated, so the cost is about that of a forward pass.
+    A layer whose weight is tied to an earlier one has gradients there too; they count, and cost a
+    backward pass.
+
+    Args:
+        final_fc_layer: the layer, or its dotted name.
+        loss_fn: `(predictions, targets) -> losses`: one per example, or their plain sum or mean,
+            as `loss_fn.reduction` or else the shape of what it returns says.
+        vectorize: has no effect: gradients are always computed for a whole batch at once.
+        model, influence_src_dataset, checkpoints, checkpoints_load_func, batch_size,
+        learning_rates, task, memory_budget: see `TracInCPBase`.
+
+    Raises:
+        SelectionError: the model has no such layer.
+
+    Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.4 and appendix.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        final_fc_layer: nn.Module | str,
+        influence_src_dataset: Any,
+        checkpoints: Any,
+        checkpoints_load_func: Callable[[nn.Module, Any], Any] = default_checkpoints_load_func,
+        loss_fn: Callable[..., Any] | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        vectorize: bool = False,
+        *,
+        learning_rates: Iterable[float] | None = None,
+        task: Task | None = None,
+        memory_budget: int | str = "auto",
+    ) -> None:
+        super().__init__(
+            model,
+            influence_src_dataset,
+            checkpoints,
+            checkpoints_load_func,
+            loss_fn,
+            batch_size,
+            learning_rates=learning_rates,
+            task=task,
+            memory_budget=memory_budget,
+        )
+        self.final_fc_layer = final_fc_layer
+        self.vectorize = vectorize
+        self._streamed = Streamed(
+            eager(model),
+            select_final_layer(model, final_fc_layer),
+            self._series,
+            self._data,
+            self._loss_task,
+            memory_budget=memory_budget,
+            name=self.get_name(),
+        )
+
+    @property
+    def _batched_loss(self) -> None:
+        return None
+
+    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
+        return self._streamed.self_influence(show_progress=show_progress)
+
+    def _influence(
+        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
+    ) -> Float[Tensor, "Q N"]:
+        task, batch = self._query_task(inputs, targets)
+        return self._streamed.scores(task, batch, show_progress=show_progress)
+
+    def _get_k_most_influential(
+        self,
+        inputs: tuple[Any, ...],
+        targets: Any = None,
+        k: int = 5,
+        proponents: bool = True,
+        show_progress: bool = False,
+    ) -> KMostInfluentialResults:
+        task, batch = self._query_task(inputs, targets)
+        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
+        return self._streamed.top_k(task, batch, k=k, side=side, show_progress=show_progress)
