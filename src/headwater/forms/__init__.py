@@ -5,7 +5,18 @@ from headwater.forms.factored import Factored
 from headwater.forms.form import Form
 from headwater.forms.gradients import Gradients
 from headwater.forms.materialised import Materialised
+from headwater.forms.projected import Projected, Projection
 from headwater.forms.rows import Rows
 from headwater.forms.summed import Summed
 
-__all__ = ["Factored", "Form", "Gradients", "Materialised", "Rows", "Summed", "dot"]
+__all__ = [
+    "Factored",
+    "Form",
+    "Gradients",
+    "Materialised",
+    "Projected",
+    "Projection",
+    "Rows",
+    "Summed",
+    "dot",
+]

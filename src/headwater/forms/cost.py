@@ -82,6 +82,15 @@ def table_is_cheaper_written_out(form: Rows, *, queries: int) -> bool:
     return written_out < looked_up
 
 
+def two_sided_sketch_is_cheaper(rows: int, columns: int, *, dim: int) -> bool:
+    """Whether a matrix is sketched from its factors rather than written out and then sketched.
+
+    From the factors a position takes two Fourier transforms of `dim` numbers, about as long as
+    writing out twice as many entries; written out, every entry is sketched once more.
+    """
+    return rows > 1 and columns > 1 and rows * columns > 4 * dim
+
+
 def examples_per_scratch(numbers_each: int, itemsize: int) -> int:
     """How many examples of `numbers_each` numbers fit the scratch; at least one."""
     return max(1, SCRATCH_BYTES // max(1, numbers_each * itemsize))
