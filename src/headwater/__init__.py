@@ -31,7 +31,10 @@ from headwater.estimators import (
     TracInCP,
     TracInCPBase,
     TracInCPFast,
+    TracInCPFastRandProj,
 )
+from headwater.forms import Projected
+from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
 from headwater.tasks import Task
 
 __version__ = "0.1.0"
@@ -42,6 +45,8 @@ __all__ = [
     "CheckpointError",
     "CheckpointMismatchError",
     "DataInfluence",
+    "ExactNearestNeighbors",
+    "FaissNearestNeighbors",
     "HeadwaterError",
     "HeadwaterWarning",
     "InputError",
@@ -51,15 +56,18 @@ __all__ = [
     "LossError",
     "MissingDependencyError",
     "ModelError",
+    "NearestNeighbors",
     "NoCheckpointsError",
     "NonFiniteError",
     "NotPerExample",
+    "Projected",
     "SelectionError",
     "ShuffledLoaderError",
     "Task",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",
+    "TracInCPFastRandProj",
     "UnsafeCheckpointError",
     "default_checkpoints_load_func",
     "errors",

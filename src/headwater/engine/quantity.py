@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from headwater.capture.nonfinite import refuse_non_finite
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -29,6 +28,13 @@ class Quantity(ABC):
     """
 
     rows: int
+
+    def factor(self, rate: float) -> float:
+        """What the numbers of a checkpoint with this learning rate are multiplied by.
+
+        The rate enters on one side only: on both, scores would scale with its square.
+        """
+        return rate
 
     @abstractmethod
     def prepare(
@@ -88,7 +94,6 @@ class PairScores(Quantity):
         for first in range(start, stop, batch_size):
             queries = self._queries(first, min(first + batch_size, stop))
             gradients = capture(self._task, queries, first=first, kind="query")
-            refuse_non_finite(gradients, first=first, kind="query")
             captured.append(gradients.for_pairs(queries=stop - start))
         return Gradients.cat(captured).dot
 

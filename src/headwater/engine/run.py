@@ -7,17 +7,15 @@ from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import torch
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
-from headwater.capture.nonfinite import refuse_non_finite, refuse_overflow
 from headwater.engine.batch_size import fitting_batch_size
+from headwater.engine.checked import CheckedCapture
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, weights_nbytes
 from headwater.errors import CaptureError, InputError
-from headwater.forms import Rows, Summed
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -69,9 +67,11 @@ class Run:
         series: the checkpoints.
         data: the training examples.
         task: what is differentiated for a training example.
+        projection: what gradients go through before products; None leaves them exact.
         budget: bytes to be used beyond the model, one batch and the result.
         name: the estimator's name, for the progress bar.
         show_progress: whether there is one.
+        kind: what the examples are called in messages.
     """
 
     def __init__(
@@ -82,18 +82,22 @@ class Run:
         data: TrainingData,
         task: Task,
         *,
+        projection: Callable[[Gradients, int], Gradients] | None = None,
         budget: int,
         name: str,
         show_progress: bool,
+        kind: str = "training example",
     ) -> None:
         self._model = model
         self._selection = selection
         self._series = series
         self._data = data
         self._task = task
+        self._projection = projection
         self._budget = budget
         self._name = name
         self._show_progress = show_progress
+        self._kind = kind
         self._device = next(model.parameters()).device
         self._batch_size = 0
 
@@ -122,9 +126,9 @@ class Run:
                 logger.warning("starting anew: the rule for %s does not fit", change)
 
     def _once(self, capture: Capture, quantity: Quantity, sink: Sink, *, bounded: bool) -> None:
-        checked = _Checked(capture)
+        checked = CheckedCapture(capture, self._projection, kind=self._kind)
         with closing(self._series.visit()) as visits:
-            loaded = self._next(visits, capture)
+            loaded = self._next(visits, capture, checked)
             assert loaded is not None, "a series yields at least one checkpoint"
             self._batch_size = self._choose_batch_size(capture, quantity)
             batches = self._batches()
@@ -152,7 +156,7 @@ class Run:
     def _resident(
         self,
         capture: Capture,
-        checked: _Checked,
+        checked: CheckedCapture,
         quantity: Quantity,
         sink: Sink,
         loaded: LoadedCheckpoint | None,
@@ -162,15 +166,17 @@ class Run:
         kept = []
         while loaded is not None:
             evaluator = quantity.prepare(checked, 0, quantity.rows, self._batch_size)
-            kept.append((loaded.rate, Weights(self._model), evaluator))
-            loaded = self._next(visits, capture)
+            kept.append((loaded, Weights(self._model), evaluator))
+            loaded = self._next(visits, capture, checked)
         with self._progress(self._data.number_of_batches(self._batch_size)) as bar:
             for start, batch in batches:
                 block: Tensor | None = None
-                for rate, weights, evaluator in kept:
+                for checkpoint, weights, evaluator in kept:
                     if len(kept) > 1:
                         weights.install(self._model)
-                    columns = checked.columns(self._task, batch, start, rate, evaluator)
+                    checked.checkpoint = checkpoint.index
+                    factor = quantity.factor(checkpoint.rate)
+                    columns = checked.columns(self._task, batch, start, factor, evaluator)
                     block = columns if block is None else block.add_(columns)
                 assert block is not None
                 sink.add(start, block)
@@ -179,7 +185,7 @@ class Run:
     def _by_checkpoint(
         self,
         capture: Capture,
-        checked: _Checked,
+        checked: CheckedCapture,
         quantity: Quantity,
         sink: Sink,
         loaded: LoadedCheckpoint | None,
@@ -208,16 +214,15 @@ class Run:
                 blocks: list[tuple[int, Tensor]] = []
                 if loaded is None:
                     visits = self._series.visit()
-                    loaded = self._next(visits, capture)
+                    loaded = self._next(visits, capture, checked)
                 while loaded is not None:
                     for low in range(0, quantity.rows, at_once):
                         high = min(low + at_once, quantity.rows)
                         evaluator = quantity.prepare(checked, low, high, self._batch_size)
                         place = 0
                         for place, (start, batch) in enumerate(span(), start=1):
-                            columns = checked.columns(
-                                self._task, batch, start, loaded.rate, evaluator
-                            )
+                            factor = quantity.factor(loaded.rate)
+                            columns = checked.columns(self._task, batch, start, factor, evaluator)
                             if len(blocks) < place:
                                 empty = columns.new_zeros(quantity.rows, columns.shape[1])
                                 blocks.append((start, empty))
@@ -227,15 +232,16 @@ class Run:
                             bar.update()
                         if place != len(blocks):
                             raise _changed_data(blocks[place][0])
-                    loaded = self._next(visits, capture)
+                    loaded = self._next(visits, capture, checked)
                 for start, block in blocks:
                     sink.add(start, block)
 
     def _next(
-        self, visits: Iterator[LoadedCheckpoint], capture: Capture
+        self, visits: Iterator[LoadedCheckpoint], capture: Capture, checked: CheckedCapture
     ) -> LoadedCheckpoint | None:
         loaded = next(visits, None)
         if loaded is not None:
+            checked.checkpoint = loaded.index
             evaluate(self._model)
             capture.weights_changed()
         return loaded
@@ -258,7 +264,7 @@ class Run:
 
     def _settle(self, capture: Capture, quantity: Quantity, head: Numbered | None) -> None:
         """Lets rules that don't fit go to the fallback before anything is computed with them."""
-        pending = [(self._task, head[1], "training example")] if head is not None else []
+        pending = [(self._task, head[1], self._kind)] if head is not None else []
         example = quantity.example_batch(self._batch_size)
         if example is not None:
             pending.append((*example, "query"))
@@ -308,42 +314,6 @@ class Run:
 
     def _progress(self, total: int | None) -> Any:
         return tqdm(total=total, desc=self._name, unit="batch", disable=not self._show_progress)
-
-
-class _Checked:
-    """Captures batches, and holds them against autograd at doubling distance."""
-
-    def __init__(self, capture: Capture) -> None:
-        self._capture = capture
-        self._captured = 0
-        self._next_check = 2
-
-    def __call__(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
-        gradients = self._capture.gradients(task, batch)
-        self._captured += 1
-        if self._captured >= self._next_check:
-            self._next_check *= 2
-            self._capture.check(gradients, task, batch, first=first, kind=kind)
-        return gradients
-
-    def columns(
-        self,
-        task: Task,
-        batch: Any,
-        start: int,
-        rate: float,
-        evaluator: Callable[[Gradients], Tensor],
-    ) -> Tensor:
-        gradients = self(task, batch, first=start, kind="training example")
-        columns = evaluator(gradients)
-        # A table's products skip the rows that aren't common, and what is not finite there.
-        hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
-        if hidden or not bool(torch.isfinite(columns).all()):
-            refuse_non_finite(gradients, first=start, kind="training example")
-            if not bool(torch.isfinite(columns).all()):
-                refuse_overflow(start, "training example")
-        # The rate enters on one side only: on both, scores would scale with its square.
-        return columns.mul_(rate)
 
 
 def _changed_data(start: int) -> InputError:

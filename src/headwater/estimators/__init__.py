@@ -5,5 +5,13 @@ from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.estimators.tracincp_fast import TracInCPFast
+from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
 
-__all__ = ["DataInfluence", "KMostInfluentialResults", "TracInCP", "TracInCPBase", "TracInCPFast"]
+__all__ = [
+    "DataInfluence",
+    "KMostInfluentialResults",
+    "TracInCP",
+    "TracInCPBase",
+    "TracInCPFast",
+    "TracInCPFastRandProj",
+]

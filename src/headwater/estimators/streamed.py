@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
 from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
-from headwater.errors import BatchError
+from headwater.errors import BatchError, InputError
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.forms import Projected
 from headwater.query import AllScores, TopK
 from headwater.tasks.batch import borrow, describe
 
@@ -17,7 +18,38 @@ if TYPE_CHECKING:
 
     from headwater.checkpoints import CheckpointSeries
     from headwater.engine import TrainingData
+    from headwater.forms import Projection
     from headwater.tasks import Task
+
+
+def projection_of(form: Projected, net: nn.Module, selection: tuple[str, ...]) -> Projection:
+    """The projection of the selected parameters' gradients.
+
+    Raises:
+        InputError: `form` is no `Projected`.
+    """
+    if not isinstance(form, Projected):
+        raise InputError(
+            f"form is {form!r}; expected headwater.Projected(dim=..., seed=...), or None for exact "
+            f"gradients"
+        )
+    parameters = dict(net.named_parameters())
+    return form.projection({name: parameters[name].shape for name in selection})
+
+
+def size_of_queries(task: Task, batch: Any) -> int:
+    """The number of queries Q in a batch of them.
+
+    Raises:
+        BatchError: it can't be told, or is zero.
+    """
+    size = task.size(batch)
+    if not size:
+        raise BatchError(
+            f"the queries are {describe(batch)}, in which no first axis says how many they are; "
+            f"expected tensors with one entry per query, and at least one query"
+        )
+    return size
 
 
 class Streamed:
@@ -29,6 +61,7 @@ class Streamed:
         series: the checkpoints.
         data: the training examples.
         task: what is differentiated for a training example.
+        form: what gradients are held as: `Projected`, or None for whatever is exact and cheapest.
         memory_budget: bytes, or a text, to be used beyond the model, one batch and the result.
         name: the estimator's name, for progress bars.
     """
@@ -41,6 +74,7 @@ class Streamed:
         data: TrainingData,
         task: Task,
         *,
+        form: Projected | None = None,
         memory_budget: int | str,
         name: str,
     ) -> None:
@@ -49,6 +83,7 @@ class Streamed:
         self._series = series
         self._data = data
         self._task = task
+        self._projection = None if form is None else projection_of(form, net, selection)
         self._memory_budget = memory_budget
         self._name = name
 
@@ -99,17 +134,13 @@ class Streamed:
             self._series,
             self._data,
             self._task,
+            projection=self._projection,
             budget=memory_budget_bytes(self._memory_budget),
             name=self._name,
             show_progress=show_progress,
         )
 
     def _pairs(self, task: Task, batch: Any) -> PairScores:
-        size = task.size(batch)
-        if not size:
-            raise BatchError(
-                f"the queries are {describe(batch)}, in which no first axis says how many they "
-                f"are; expected tensors with one entry per query, and at least one query"
-            )
+        size = size_of_queries(task, batch)
         device = next(self._net.parameters()).device
         return PairScores(task, borrow(batch, device), size)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from headwater.estimators.results import KMostInfluentialResults
+    from headwater.forms import Projected
     from headwater.tasks import Task
 
 
@@ -28,6 +29,8 @@ class TracInCP(TracInCPBase):
             that requires grad.
         sample_wise_grads_per_batch: what `loss_fn` returns: False, a loss per example; True, their
             sum or mean (`loss_fn.reduction` says which). Both are computed the same way.
+        form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
+            computes them exactly.
         model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
         learning_rates, task, memory_budget: see `TracInCPBase`.
 
@@ -52,6 +55,7 @@ class TracInCP(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        form: Projected | None = None,
     ) -> None:
         if task is not None and sample_wise_grads_per_batch:
             raise InputError("sample_wise_grads_per_batch is about loss_fn; a task has none")
@@ -74,6 +78,7 @@ class TracInCP(TracInCPBase):
             self._series,
             self._data,
             self._loss_task,
+            form=form,
             memory_budget=memory_budget,
             name=self.get_name(),
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from headwater.estimators.results import KMostInfluentialResults
+    from headwater.forms import Projected
     from headwater.tasks import Task
 
 
@@ -33,6 +34,8 @@ class TracInCPFast(TracInCPBase):
         loss_fn: `(predictions, targets) -> losses`: one per example, or their plain sum or mean,
             as `loss_fn.reduction` or else the shape of what it returns says.
         vectorize: has no effect: gradients are always computed for a whole batch at once.
+        form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
+            computes them exactly.
         model, influence_src_dataset, checkpoints, checkpoints_load_func, batch_size,
         learning_rates, task, memory_budget: see `TracInCPBase`.
 
@@ -56,6 +59,7 @@ class TracInCPFast(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        form: Projected | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -76,6 +80,7 @@ class TracInCPFast(TracInCPBase):
             self._series,
             self._data,
             self._loss_task,
+            form=form,
             memory_budget=memory_budget,
             name=self.get_name(),
         )

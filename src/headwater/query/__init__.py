@@ -1,6 +1,17 @@
-"""Answers from blocks of scores."""
+"""Answers from blocks of scores, and from vectors."""
 
 from headwater.query.all_scores import AllScores
+from headwater.query.neighbours import (
+    ExactNearestNeighbors,
+    FaissNearestNeighbors,
+    NearestNeighbors,
+)
 from headwater.query.top_k import TopK
 
-__all__ = ["AllScores", "TopK"]
+__all__ = [
+    "AllScores",
+    "ExactNearestNeighbors",
+    "FaissNearestNeighbors",
+    "NearestNeighbors",
+    "TopK",
+]

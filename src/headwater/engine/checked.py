@@ -1,0 +1,83 @@
+"""Captured gradients that are checked on the way, and projected where that was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from headwater.capture.nonfinite import refuse_non_finite, refuse_overflow
+from headwater.forms import Rows, Summed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from headwater.capture import Capture
+    from headwater.forms import Gradients
+    from headwater.tasks import Task
+
+
+class CheckedCapture:
+    """Captures batches, holds them against autograd at doubling distance, and projects them.
+
+    Args:
+        capture: captures.
+        projection: `(gradients, checkpoint's place) -> gradients`, or None.
+        kind: what the examples are called in messages.
+
+    Attributes:
+        checkpoint: the place of the checkpoint whose weights the model has.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        projection: Callable[[Gradients, int], Gradients] | None,
+        *,
+        kind: str,
+    ) -> None:
+        self.checkpoint = 0
+        self._capture = capture
+        self._projection = projection
+        self._kind = kind
+        self._captured = 0
+        self._next_check = 2
+
+    def __call__(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
+        """The gradients of a batch that is small enough to look at every number."""
+        gradients = self._exact(task, batch, first=first, kind=kind)
+        refuse_non_finite(gradients, first=first, kind=kind)
+        return self._projected(gradients)
+
+    def _projected(self, gradients: Gradients) -> Gradients:
+        if self._projection is None:
+            return gradients
+        return self._projection(gradients, self.checkpoint)
+
+    def _exact(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
+        gradients = self._capture.gradients(task, batch)
+        self._captured += 1
+        if self._captured >= self._next_check:
+            self._next_check *= 2
+            self._capture.check(gradients, task, batch, first=first, kind=kind)
+        return gradients
+
+    def columns(
+        self,
+        task: Task,
+        batch: Any,
+        start: int,
+        factor: float,
+        evaluator: Callable[[Gradients], Tensor],
+    ) -> Tensor:
+        gradients = self._exact(task, batch, first=start, kind=self._kind)
+        columns = evaluator(self._projected(gradients))
+        # A table's products skip the rows that aren't common, and what is not finite there.
+        hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
+        if hidden or not bool(torch.isfinite(columns).all()):
+            refuse_non_finite(gradients, first=start, kind=self._kind)
+            if not bool(torch.isfinite(columns).all()):
+                refuse_overflow(start, self._kind)
+        return columns.mul_(factor)
