@@ -65,5 +65,41 @@ class MissingDependencyError(HeadwaterError, ImportError):
     """An optional package is needed that isn't installed; the message says which and how."""
 
 
+class StoreError(HeadwaterError):
+    """Something is wrong with a gradient store."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no gradient store at that place."""
+
+
+class StoreIncompleteError(StoreError, RuntimeError):
+    """The store's build was interrupted; building again goes on where it stopped."""
+
+
+class StoreMismatchError(StoreError, ValueError):
+    """The store was made of something else than what it is opened with; names the field."""
+
+
+class StoreVersionError(StoreError, ValueError):
+    """The store was written in a format that this version of headwater doesn't know."""
+
+
+class StoreCorruptError(StoreError, ValueError):
+    """A file of the store is missing, cut off, changed, or of another store."""
+
+
+class StoreUnsafeError(StoreError, ValueError):
+    """The store points to something outside of its folder; it was not read."""
+
+
+class StoreLockedError(StoreError, RuntimeError):
+    """Another process is writing to the store."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """The store can't be written (a full disk, most often); it is as it was before."""
+
+
 class HeadwaterWarning(UserWarning):
     """Something that changes the answer was assumed; the message says what, and how to say it."""

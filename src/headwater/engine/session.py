@@ -75,18 +75,23 @@ class Session:
         return loaded
 
     def begin(
-        self, *, extra_numbers: int, queries: Callable[[int], tuple[Task, Any] | None]
+        self,
+        *,
+        extra_numbers: int,
+        queries: Callable[[int], tuple[Task, Any] | None] | None = None,
+        batch_size: int | None = None,
     ) -> Iterable[Numbered]:
         """All training batches, of a size that is settled now, with rules that fit them.
 
         Args:
             extra_numbers: numbers per example that are held beside what capturing takes.
             queries: from a batch size to a task and a batch of queries, or to None.
+            batch_size: examples per batch; None chooses one that fits.
         """
-        self.batch_size = self._choose_batch_size(extra_numbers)
+        self.batch_size = batch_size or self._choose_batch_size(extra_numbers)
         batches = self.batches()
         head = next(batches, None)
-        self._settle(head, queries(self.batch_size))
+        self._settle(head, None if queries is None else queries(self.batch_size))
         return batches if head is None else chain([head], batches)
 
     def batches(self) -> Iterator[Numbered]:

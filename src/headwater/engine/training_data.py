@@ -99,6 +99,16 @@ class TrainingData:
         index = next(islice(loader.sampler, place, None), None)
         return None if index is None else loader.collate_fn([loader.dataset[index]])
 
+    def spread(self, size: int) -> Iterator[Any]:
+        """Some examples at even distances, the first and last among them; of a stream one batch."""
+        dataset = self._source.dataset if isinstance(self._source, DataLoader) else self._source
+        count = None if isinstance(dataset, IterableDataset) else _length(dataset)
+        if count is None:
+            yield from islice(self.batches(self.batch_size or STREAM_BATCH_SIZE), 1)
+        elif count:
+            for place in sorted({i * (count - 1) // max(1, size - 1) for i in range(size)}):
+                yield dataset[place]
+
     def sample(self, size: int) -> Any | None:
         """The first few examples as a batch, to measure on; None for an empty dataset."""
         dataset: Sequence[Any] = self._source

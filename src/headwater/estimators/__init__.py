@@ -1,6 +1,7 @@
 """The named estimators: each picks its parts."""
 
 from headwater.estimators.data_influence import DataInfluence
+from headwater.estimators.gradient_store import GradientStore
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
@@ -9,6 +10,7 @@ from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
 
 __all__ = [
     "DataInfluence",
+    "GradientStore",
     "KMostInfluentialResults",
     "TracInCP",
     "TracInCPBase",

@@ -55,6 +55,8 @@ def size_of_queries(task: Task, batch: Any) -> int:
 class Streamed:
     """Scores of all training examples, streamed; the part that exact estimators share.
 
+    Its arguments are its attributes too, and `projection` is what `form` makes of gradients.
+
     Args:
         net: the model, which is borrowed for the time of an answer.
         selection: the names of the parameters that count.
@@ -78,20 +80,34 @@ class Streamed:
         memory_budget: int | str,
         name: str,
     ) -> None:
-        self._net = net
-        self._selection = selection
-        self._series = series
-        self._data = data
-        self._task = task
-        self._projection = None if form is None else projection_of(form, net, selection)
-        self._memory_budget = memory_budget
-        self._name = name
+        self.net = net
+        self.selection = selection
+        self.series = series
+        self.data = data
+        self.task = task
+        self.form = form
+        self.projection = None if form is None else projection_of(form, net, selection)
+        self.memory_budget = memory_budget
+        self.name = name
+
+    def with_form(self, form: Projected | None) -> Streamed:
+        """The same parts with gradients held in another form."""
+        return Streamed(
+            self.net,
+            self.selection,
+            self.series,
+            self.data,
+            self.task,
+            form=form,
+            memory_budget=self.memory_budget,
+            name=self.name,
+        )
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
-        with borrowed(self._net):
+        with borrowed(self.net):
             sink = self._run(show_progress).stream(
-                SelfInfluence(), lambda: AllScores(1, self._data.count), bounded=False
+                SelfInfluence(), lambda: AllScores(1, self.data.count), bounded=False
             )
         return sink.result()[0]
 
@@ -103,10 +119,10 @@ class Streamed:
             batch: the queries, as a batch that the task reads.
             show_progress: whether there is a bar.
         """
-        with borrowed(self._net):
+        with borrowed(self.net):
             quantity = self._pairs(task, batch)
             sink = self._run(show_progress).stream(
-                quantity, lambda: AllScores(quantity.rows, self._data.count), bounded=False
+                quantity, lambda: AllScores(quantity.rows, self.data.count), bounded=False
             )
         return sink.result()
 
@@ -120,7 +136,7 @@ class Streamed:
         show_progress: bool,
     ) -> KMostInfluentialResults:
         """Each query's k highest or lowest scores; arguments as for `scores`."""
-        with borrowed(self._net):
+        with borrowed(self.net):
             quantity = self._pairs(task, batch)
             sink = self._run(show_progress).stream(
                 quantity, lambda: TopK(quantity.rows, k=k, side=side), bounded=True
@@ -129,18 +145,18 @@ class Streamed:
 
     def _run(self, show_progress: bool) -> Run:
         return Run(
-            self._net,
-            self._selection,
-            self._series,
-            self._data,
-            self._task,
-            projection=self._projection,
-            budget=memory_budget_bytes(self._memory_budget),
-            name=self._name,
+            self.net,
+            self.selection,
+            self.series,
+            self.data,
+            self.task,
+            projection=self.projection,
+            budget=memory_budget_bytes(self.memory_budget),
+            name=self.name,
             show_progress=show_progress,
         )
 
     def _pairs(self, task: Task, batch: Any) -> PairScores:
         size = size_of_queries(task, batch)
-        device = next(self._net.parameters()).device
+        device = next(self.net.parameters()).device
         return PairScores(task, borrow(batch, device), size)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch.utils.data import DataLoader
 
 from headwater.capture import borrowed, eager
 from headwater.checkpoints import default_checkpoints_load_func
-from headwater.engine import Run, TrainingData, memory_budget_bytes
+from headwater.engine import Run, memory_budget_bytes
 from headwater.engine.vectors import Concatenation, Vectors
 from headwater.errors import InputError
 from headwater.estimators.final_layer import select_final_layer
+from headwater.estimators.query_batches import query_batches
 from headwater.estimators.results import KMostInfluentialResults
-from headwater.estimators.streamed import size_of_queries
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.forms import Projected
 from headwater.query import AllScores, ExactNearestNeighbors, NearestNeighbors
@@ -25,11 +24,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from headwater.engine import TrainingData
     from headwater.forms import Projection
     from headwater.tasks import Task
-
-# Queries that go through the model at a time.
-_QUERIES = 256
 
 
 class TracInCPFastRandProj(TracInCPBase):
@@ -156,14 +153,7 @@ class TracInCPFastRandProj(TracInCPBase):
         self, inputs: tuple[Any, ...], targets: Any, show_progress: bool
     ) -> Float[Tensor, "Q D"]:
         task, batch = self._query_task(inputs, targets)
-        size = size_of_queries(task, batch)
-        pieces = [batch]
-        if size > _QUERIES:
-            starts = range(0, size, _QUERIES)
-            pieces = [task.examples(batch, i, min(i + _QUERIES, size), size=size) for i in starts]
-        # Each piece is a batch already, for `DataLoader` to hand on as it is.
-        loader: DataLoader[Any] = DataLoader(pieces, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
-        data = TrainingData(loader, "auto")
+        data, _ = query_batches(task, batch)
         return self._vectors_of(data, task, kind="query", show_progress=show_progress)
 
     def _vectors_of(
@@ -192,7 +182,3 @@ class TracInCPFastRandProj(TracInCPBase):
                 bounded=False,
             )
         return sink.result().mT.contiguous()
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

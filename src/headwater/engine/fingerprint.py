@@ -1,0 +1,48 @@
+"""Digests of what numbers depend on: the weights of a checkpoint, the training data."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from headwater.tasks.batch import leaves
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from headwater.engine.training_data import TrainingData
+
+# Enough to notice another dataset, or the same one in another order.
+_EXAMPLES = 16
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A digest of all parameters and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(name.encode())
+        _add(digest, tensor.detach())
+    return digest.hexdigest()
+
+
+def data_fingerprint(data: TrainingData) -> str:
+    """A digest of the number of examples and of some of them, spread over the dataset.
+
+    Of a stream the first batch only: it can't be read twice for certain, nor jumped in.
+    """
+    digest = hashlib.sha256(repr(data.count).encode())
+    for part in data.spread(_EXAMPLES):
+        for leaf in leaves(part):
+            _add(digest, leaf)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, leaf: Any) -> None:
+    if isinstance(leaf, Tensor):
+        digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+        digest.update(leaf.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        digest.update(repr(leaf).encode())

@@ -1,0 +1,351 @@
+"""A gradient store: one expensive pass over the training data, kept on disk for many queries."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from headwater.capture import Capture, PlanChanged
+from headwater.engine import TrainingData
+from headwater.errors import InputError, StoreError, StoreIncompleteError, StoreMismatchError
+from headwater.estimators.query_batches import query_batches
+from headwater.estimators.store_answers import Answers, StoreTopK
+from headwater.estimators.store_binding import (
+    StoredForm,
+    binding_of,
+    form_from_name,
+    form_name,
+    parts_of,
+    refuse_mismatch,
+    versions,
+)
+from headwater.estimators.store_writing import (
+    DTYPES,
+    Filling,
+    captured_parts,
+    free_bytes,
+)
+from headwater.forms import Projected
+from headwater.store import Manifest, StoreFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.estimators.streamed import Streamed
+    from headwater.estimators.tracincp_base import TracInCPBase
+    from headwater.forms import Gradients
+    from headwater.store import Writer
+
+logger = logging.getLogger("headwater")
+
+
+class GradientStore:
+    """Training gradients on disk, for the estimator that they were computed by.
+
+    Made by `GradientStore.build` and `GradientStore.open`. An open store shows the state of when it
+    was opened, or last written to by itself, whatever others write meanwhile.
+    """
+
+    def __init__(
+        self, path: Path, estimator: TracInCPBase, parts: Streamed, manifest: Manifest
+    ) -> None:
+        self.path = path
+        self._estimator = estimator
+        self._parts = parts
+        self._folder = StoreFolder(path)
+        self._show(manifest)
+
+    @classmethod
+    def build(
+        cls,
+        estimator: TracInCPBase,
+        path: str | Path,
+        *,
+        form: StoredForm | Projected | None = None,
+        dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32",
+        ids: Sequence[int | str] | None = None,
+        show_progress: bool = False,
+    ) -> GradientStore:
+        """A store of the gradients of an estimator's training data; goes on where a build stopped.
+
+        Args:
+            estimator: a `TracInCP` or `TracInCPFast`.
+            path: a folder, which is made; one that holds an interrupted build of the same goes on.
+            form: "factored" keeps the factors of layers, which is exact and small; "materialised"
+                writes gradients out; `Projected(dim, seed)` keeps one vector of dim numbers per
+                example for all checkpoints. None takes the estimator's own form, or "factored".
+            dtype: what numbers are stored as.
+            ids: the examples' own names, texts or ints, all different; None numbers them from 0.
+            show_progress: whether there is a bar, and the predicted size, on stderr.
+
+        Raises:
+            InputError: an argument is of the wrong kind.
+            StoreMismatchError: the folder holds a store of something else.
+            StoreLockedError: another process is writing there.
+            StoreWriteError: the disk is full, or would be.
+        """
+        parts = parts_of(estimator, form)
+        if dtype not in DTYPES:
+            raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+        folder = StoreFolder(Path(path))
+        binding = binding_of(parts, form=form_name(form, parts), dtype=dtype)
+        with folder.writing() as writer:
+            store = cls(folder.path, estimator, parts, cls._begin(folder, writer, binding))
+            capture = Capture(parts.net, parts.selection)
+            filling = Filling(
+                parts,
+                parts.data,
+                ids,
+                taken=frozenset(),
+                at_once=False,
+                name=f"store {folder.path.name}",
+                show_progress=show_progress,
+            )
+            while not store._filled(writer, capture, filling):
+                # What was stored of a layer before is by a rule that turned out not to fit.
+                empty = replace(store._manifest, shards=(), next_shard=0, next_id=0, batches=0)
+                store._commit(writer, empty)
+            return store
+
+    @classmethod
+    def open(cls, path: str | Path, estimator: TracInCPBase) -> GradientStore:
+        """The store at a path, after a look at whether it is the estimator's.
+
+        Loads every checkpoint once, reads a sample of the training data, and looks at the sizes
+        and headers of all files; `verify` reads every byte.
+
+        Raises:
+            StoreNotFoundError: there is no store.
+            StoreIncompleteError: its build was interrupted.
+            StoreMismatchError: it was made of something else; names the field.
+            StoreVersionError: it is of another version of the format.
+            StoreCorruptError: a file is missing, cut off or changed.
+            StoreUnsafeError: a file leads out of the folder.
+        """
+        folder = StoreFolder(Path(path))
+        manifest = folder.read_manifest()
+        stored = manifest.binding
+        parts = parts_of(estimator, form_from_name(stored["form"]))
+        if not manifest.complete:
+            raise StoreIncompleteError(
+                f"the build of {path} was interrupted after {manifest.live} examples; "
+                f"GradientStore.build(estimator, path) goes on with it"
+            )
+        given = binding_of(parts, form=stored["form"], dtype=stored["dtype"])
+        refuse_mismatch(stored, given)
+        return cls(folder.path, estimator, parts, manifest)
+
+    def __len__(self) -> int:
+        return self._manifest.live
+
+    @property
+    def ids(self) -> list[int | str]:
+        """The examples' ids, in the order of the columns of scores."""
+        return [one for shard in self._shards for one in shard.ids]
+
+    def info(self) -> dict[str, Any]:
+        """What the store holds, and what it was made of."""
+        nbytes = sum(entry.nbytes for entry in self._manifest.shards)
+        return {
+            "path": str(self.path),
+            "examples": len(self),
+            "deleted_but_on_disk": sum(len(entry.deleted) for entry in self._manifest.shards),
+            "shards": len(self._manifest.shards),
+            "nbytes": nbytes,
+            "bytes_per_example": nbytes / max(1, sum(e.rows for e in self._manifest.shards)),
+            **{key: self._manifest.binding[key] for key in ("form", "dtype", "loss", "selection")},
+            "learning_rates": self._manifest.binding["learning_rates"],
+            "versions": dict(self._manifest.versions),
+        }
+
+    def verify(self) -> None:
+        """Reads every byte of the store.
+
+        Raises:
+            StoreCorruptError: bytes aren't those that were written.
+        """
+        self._folder.verify(self._manifest)
+
+    def scores(self, inputs: Any, targets: Any = None) -> Float[Tensor, "Q N"]:
+        """All scores, a row per query and a column per example, in the order of `ids`."""
+        return self._answers.scores(self._queries(inputs, targets))
+
+    def self_influence(self) -> Float[Tensor, " N"]:
+        """Every example's self-influence, from the store alone."""
+        return self._answers.self_influence(self._like)
+
+    def top_k(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        k: int = 5,
+        side: Literal["proponents", "opponents"] = "proponents",
+    ) -> StoreTopK:
+        """The k strongest examples of every query; memory doesn't grow with their number."""
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
+            raise InputError(f"k is {k!r}; expected an int of at least 0")
+        if side not in ("proponents", "opponents"):
+            raise InputError(f"side is {side!r}; expected 'proponents' or 'opponents'")
+        indices, scores = self._answers.top_k(self._queries(inputs, targets), k=k, side=side)
+        ids = self.ids
+        named = [[ids[place] for place in row] for row in indices.tolist()]
+        exact = torch.full(indices.shape, not isinstance(self._parts.form, Projected))
+        return StoreTopK(indices, scores, named, exact)
+
+    def append(
+        self,
+        dataset: Any,
+        *,
+        ids: Sequence[int | str] | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        """Adds examples, all of them or none.
+
+        Args:
+            dataset: a Dataset or DataLoader, as for an estimator.
+            ids: their ids; None goes on numbering.
+            show_progress: whether there is a bar.
+
+        Raises:
+            InputError: an id is taken.
+            StoreLockedError, StoreWriteError: see `build`.
+        """
+        data = TrainingData(dataset, "auto")
+        with self._writing() as writer:
+            filling = Filling(
+                self._parts,
+                data,
+                ids,
+                taken=frozenset(self.ids),
+                at_once=True,
+                name=f"append to {self.path.name}",
+                show_progress=show_progress,
+            )
+            capture = Capture(self._parts.net, self._parts.selection)
+            try:
+                while not self._filled(writer, capture, filling):
+                    writer.clean(self._manifest)
+            finally:
+                writer.clean(self._manifest)
+
+    def delete(self, ids: Iterable[int | str]) -> None:
+        """Leaves examples out of all answers from now on; `compact` removes them from the disk.
+
+        Raises:
+            InputError: an id isn't in the store; nothing was deleted.
+        """
+        doomed = list(ids)
+        with self._writing() as writer:
+            present = set(self.ids)
+            unknown = [one for one in doomed if one not in present]
+            if unknown:
+                raise InputError(f"no example has the id {unknown[0]!r}; nothing was deleted")
+            gone = set(doomed)
+            entries = []
+            for shard in self._shards:
+                pairs = zip(shard.ids, shard.live.tolist(), strict=True)
+                places = [place for one, place in pairs if one in gone]
+                deleted = tuple(sorted({*shard.entry.deleted, *places}))
+                entries.append(replace(shard.entry, deleted=deleted))
+            self._commit(writer, replace(self._manifest, shards=tuple(entries)))
+
+    def compact(self) -> None:
+        """Writes shards with deleted examples anew without them, and removes the old files.
+
+        Once it has returned, no number of a deleted example is in any file of the folder.
+        """
+        with self._writing() as writer:
+            manifest, entries = self._manifest, []
+            for shard in self._shards:
+                if not shard.entry.deleted:
+                    entries.append(shard.entry)
+                elif len(shard.live):
+                    data = shard.compacted(manifest.next_shard, manifest.binding_digest)
+                    entries.append(
+                        writer.write_shard(manifest.next_shard, data, rows=len(shard.live))
+                    )
+                    manifest = replace(manifest, next_shard=manifest.next_shard + 1)
+            self._commit(writer, replace(manifest, shards=tuple(entries)))
+            writer.clean(self._manifest)
+
+    @property
+    def _like(self) -> Tensor:
+        stored = DTYPES[self._manifest.binding["dtype"]]
+        return torch.empty(0, dtype=torch.promote_types(stored, torch.float32))
+
+    def _show(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._shards = self._folder.open_shards(manifest)
+        self._answers = Answers(self._shards, manifest.weights)
+
+    def _commit(self, writer: Writer, manifest: Manifest) -> None:
+        writer.commit(manifest)
+        self._show(manifest)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        with self._folder.writing() as writer:
+            # Another process may have written since this one looked.
+            manifest = self._folder.read_manifest()
+            if manifest.binding != self._manifest.binding:
+                raise StoreMismatchError(
+                    f"the store at {self.path} was replaced by another; open it again"
+                )
+            self._show(manifest)
+            writer.clean(manifest)
+            yield writer
+
+    @classmethod
+    def _begin(cls, folder: StoreFolder, writer: Writer, binding: dict[str, Any]) -> Manifest:
+        from headwater import __version__
+
+        if folder.exists():
+            manifest = folder.read_manifest()
+            refuse_mismatch(manifest.binding, binding)
+            writer.clean(manifest)
+            return manifest
+        others = [path.name for path in folder.path.iterdir() if not path.name.startswith(".")]
+        if others:
+            raise StoreError(
+                f"{folder.path} is no gradient store and isn't empty ({others[0]!r}); name a new "
+                f"folder"
+            )
+        projected = binding["form"]["kind"] == "projected"
+        weights = (1.0,) if projected else tuple(binding["learning_rates"])
+        manifest = Manifest(binding, weights, batch_size=0, versions=versions(__version__))
+        writer.commit(manifest)
+        return manifest
+
+    def _filled(self, writer: Writer, capture: Capture, filling: Filling) -> bool:
+        """Writes what isn't stored yet, and commits; False if it has to be tried again."""
+        if self._manifest.complete and not filling.at_once:
+            return True
+        manifest = self._folder.read_manifest()
+        try:
+            manifest = filling.fill(writer, capture, manifest, free_bytes(self.path))
+        except PlanChanged as change:
+            logger.warning("beginning anew: the rule for %s does not fit", change)
+            return False
+        self._commit(writer, manifest)
+        return True
+
+    def _queries(self, inputs: Any, targets: Any) -> list[Gradients]:
+        """The queries' gradients, by part, in forms for products with many examples."""
+        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        task, batch = self._estimator._query_task(arguments, targets)
+        data, size = query_batches(task, batch)
+        capture = Capture(self._parts.net, self._parts.selection)
+        joined = None
+        while joined is None:
+            with suppress(PlanChanged):
+                joined = captured_parts(self._parts, capture, data, task, self._manifest.binding)
+        return [part.for_pairs(queries=size) for part in joined]

@@ -1,0 +1,128 @@
+"""Answers from stored gradients: shards stream by in pieces, from memory-mapped files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+
+from headwater.forms import Gradients, Materialised
+from headwater.forms.cost import examples_per_scratch
+from headwater.forms.projected import PROJECTED
+from headwater.query import AllScores, TopK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from headwater.store import Shard
+
+
+class StoreTopK(NamedTuple):
+    """For each query the strongest stored examples, strongest first.
+
+    Attributes:
+        indices: their places among the store's examples, int64.
+        influence_scores: their scores.
+        ids: their ids, by query.
+        exact: which scores are exact, and not those of a projection or a lower precision.
+    """
+
+    indices: Int[Tensor, "Q K"]
+    influence_scores: Float[Tensor, "Q K"]
+    ids: list[list[int | str]]
+    exact: Bool[Tensor, "Q K"]
+
+
+class Answers:
+    """What the shards of a state say.
+
+    Args:
+        shards: open, in order.
+        weights: what the products of each part of a shard are multiplied by.
+    """
+
+    def __init__(self, shards: Sequence[Shard], weights: Sequence[float]) -> None:
+        self._shards = shards
+        self._weights = weights
+
+    def self_influence(self, like: Tensor) -> Float[Tensor, " N"]:
+        """Every live example's squared norm, summed over the parts by weight."""
+        sink = AllScores(1, None)
+        for start, columns in self._columns(lambda _, part: part.squared_norm()[None], like):
+            sink.add(start, columns)
+        return sink.result()[0]
+
+    def scores(self, queries: Sequence[Gradients]) -> Float[Tensor, "Q N"]:
+        """All scores with live examples; `queries` has the queries' gradients by part."""
+        sink = AllScores(queries[0].batch_size, None)
+        for start, columns in self._pairs(queries):
+            sink.add(start, columns)
+        return sink.result()
+
+    def top_k(
+        self, queries: Sequence[Gradients], *, k: int, side: Literal["proponents", "opponents"]
+    ) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
+        """Places among live examples, and scores; in memory that doesn't grow with N."""
+        sink = TopK(queries[0].batch_size, k=k, side=side)
+        for start, columns in self._pairs(queries):
+            sink.add(start, columns)
+        return sink.result()
+
+    def vectors(self, like: Tensor) -> Iterator[Float[Tensor, "n D"]]:
+        """The vectors of live examples, where each has one; in pieces."""
+        for shard in self._shards:
+            for first, last in _pieces(shard):
+                (part,) = shard.gradients(first, last, like)
+                keep = _live(shard, first, last)
+                yield part.forms[PROJECTED].materialise()[keep]
+
+    def _pairs(self, queries: Sequence[Gradients]) -> Iterator[tuple[int, Tensor]]:
+        return self._columns(lambda place, part: queries[place].dot(part), queries[0].like)
+
+    def _columns(
+        self, evaluate: Callable[[int, Gradients], Tensor], like: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        start = 0
+        for shard in self._shards:
+            for first, last in _pieces(shard):
+                total: Tensor | None = None
+                parts = shard.gradients(first, last, like)
+                for place, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
+                    columns = evaluate(place, part).mul_(weight)
+                    total = columns if total is None else total.add_(columns)
+                assert total is not None
+                keep = _live(shard, first, last)
+                if len(keep) < last - first:
+                    total = total[:, keep]
+                yield start, total
+                start += total.shape[1]
+
+
+def _pieces(shard: Shard) -> Iterator[tuple[int, int]]:
+    width = examples_per_scratch(shard.row_numbers, 4)
+    for first in range(0, shard.entry.rows, width):
+        yield first, min(first + width, shard.entry.rows)
+
+
+def _live(shard: Shard, first: int, last: int) -> Int[Tensor, " n"]:
+    live = shard.live
+    return live[(live >= first) & (live < last)] - first
+
+
+def one_vector(parts: Sequence[Gradients], rates: Sequence[float]) -> Gradients:
+    """Projected gradients of all checkpoints as one vector: the rates enter as their roots."""
+    vectors = [
+        rate**0.5 * part.forms[PROJECTED].materialise()
+        for rate, part in zip(rates, parts, strict=True)
+    ]
+    total = torch.stack(vectors).sum(dim=0)
+    return Gradients({PROJECTED: Materialised(total)}, parts[0].batch_size, parts[0].like)
+
+
+def written_out(part: Gradients) -> Gradients:
+    """The same gradients, every block written out in full."""
+    forms = {block: Materialised(form.materialise()) for block, form in part.forms.items()}
+    return Gradients(forms, part.batch_size, part.like)

@@ -1,0 +1,180 @@
+"""A shard: the gradients of some examples in one file of safetensors, mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+
+from headwater.errors import StoreCorruptError
+from headwater.store.serialised import describe, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from headwater.forms import Gradients
+    from headwater.store.manifest import ShardEntry
+
+_LENGTH_BYTES = 8
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "U8": torch.uint8,
+}
+
+ExampleId = int | str
+
+
+def shard_contents(
+    parts: Sequence[Gradients],
+    ids: Sequence[ExampleId],
+    *,
+    dtype: torch.dtype,
+    number: int,
+    binding: str,
+) -> bytes:
+    """The bytes of a shard.
+
+    Args:
+        parts: the gradients of the same examples, one after another: by checkpoint, or just one.
+        ids: the examples' ids.
+        dtype: what numbers are stored as.
+        number: the shard's, which its name has too.
+        binding: the digest of what the store is made of.
+    """
+    layout, tensors = [], _id_tensors(ids)
+    for index, gradients in enumerate(parts):
+        described, named = describe(gradients, f"{index}/", dtype)
+        layout.append(described)
+        tensors.update(named)
+    metadata = {"shard": str(number), "binding": binding, "layout": json.dumps(layout)}
+    return save(tensors, metadata)
+
+
+def _id_tensors(ids: Sequence[ExampleId]) -> dict[str, Tensor]:
+    if all(isinstance(one, int) for one in ids):
+        return {"ids": torch.tensor(list(ids), dtype=torch.int64)}
+    texts = [json.dumps(one).encode() for one in ids]
+    ends = torch.tensor([len(text) for text in texts], dtype=torch.int64).cumsum(0)
+    return {"ids.ends": ends, "ids.json": torch.tensor(list(b"".join(texts)), dtype=torch.uint8)}
+
+
+def header_of(data: bytes) -> bytes:
+    """The header of a file of safetensors: its length, and JSON."""
+    (length,) = struct.unpack("<Q", data[:_LENGTH_BYTES])
+    return data[: _LENGTH_BYTES + length]
+
+
+class Shard:
+    """A committed shard, open for reading; its numbers are read from disk when they are used.
+
+    It stays readable after its file was deleted.
+
+    Args:
+        path: the file.
+        entry: what the manifest says of it.
+        binding: the digest of what the store is made of.
+
+    Raises:
+        StoreCorruptError: the file isn't the one that the manifest commits.
+    """
+
+    def __init__(self, path: Path, entry: ShardEntry, binding: str) -> None:
+        self.entry = entry
+        self.path = path
+        header = self._read_header(path, entry)
+        metadata = header.pop("__metadata__")
+        number = int(entry.file.removeprefix("shard-").removesuffix(".safetensors"))
+        if metadata.get("binding") != binding or metadata.get("shard") != str(number):
+            raise StoreCorruptError(f"{entry.file} is a shard of another store; build again")
+        self._layout: list[list[dict[str, Any]]] = json.loads(metadata["layout"])
+        self._tensors = self._map(path, entry, header)
+        dead = torch.zeros(entry.rows, dtype=torch.bool)
+        dead[list(entry.deleted)] = True
+        self.live = dead.logical_not().nonzero()[:, 0]
+
+    @property
+    def ids(self) -> list[ExampleId]:
+        """The ids of the examples that weren't deleted."""
+        if "ids" in self._tensors:
+            numbers: list[ExampleId] = self._tensors["ids"][self.live].tolist()
+            return numbers
+        texts = bytes(self._tensors["ids.json"].tolist())
+        ends = [0, *self._tensors["ids.ends"].tolist()]
+        return [json.loads(texts[ends[i] : ends[i + 1]]) for i in self.live.tolist()]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What numbers are stored as."""
+        kinds = {t.dtype for t in self._tensors.values() if t.is_floating_point()}
+        return kinds.pop() if kinds else torch.float32
+
+    @property
+    def row_numbers(self) -> int:
+        """How many numbers an example takes."""
+        numbers = sum(t.numel() for t in self._tensors.values() if t.is_floating_point())
+        return -(-numbers // max(1, self.entry.rows))
+
+    def gradients(self, start: int, stop: int, like: Tensor) -> list[Gradients]:
+        """The gradients of the examples in places `start` to before `stop`, deleted ones too."""
+        return [restore(layout, self._tensors, start, stop, like) for layout in self._layout]
+
+    def compacted(self, number: int, binding: str) -> bytes:
+        """The bytes of a shard of this one's live examples only, every number as it is here."""
+        own = _id_tensors(self.ids)
+        kept = {
+            name: tensor[self.live].contiguous()
+            for name, tensor in self._tensors.items()
+            if not name.startswith("ids")
+        }
+        metadata = {"shard": str(number), "binding": binding, "layout": json.dumps(self._layout)}
+        return save({**kept, **own}, metadata)
+
+    @staticmethod
+    def _read_header(path: Path, entry: ShardEntry) -> dict[str, Any]:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size != entry.nbytes:
+                raise StoreCorruptError(
+                    f"{entry.file} has {size} bytes and not the {entry.nbytes} that were written; "
+                    f"restore it, or build again"
+                )
+            file.seek(0)
+            start = file.read(_LENGTH_BYTES)
+            (length,) = struct.unpack("<Q", start) if len(start) == _LENGTH_BYTES else (size,)
+            if length > size - _LENGTH_BYTES:
+                raise StoreCorruptError(f"{entry.file} declares a header larger than itself")
+            header = start + file.read(length)
+        if hashlib.sha256(header).hexdigest() != entry.header_sha256:
+            raise StoreCorruptError(
+                f"{entry.file} was changed, or changed places with another shard; restore it, or "
+                f"build again"
+            )
+        contents: dict[str, Any] = json.loads(header[_LENGTH_BYTES:])
+        return contents
+
+    @staticmethod
+    def _map(path: Path, entry: ShardEntry, header: Mapping[str, Any]) -> dict[str, Tensor]:
+        data = torch.from_file(str(path), shared=False, size=entry.nbytes, dtype=torch.uint8)
+        body = entry.nbytes - max(told["data_offsets"][1] for told in header.values())
+        tensors = {}
+        for name, told in header.items():
+            start, stop = told["data_offsets"]
+            flat = data[body + start : body + stop]
+            dtype = _DTYPES[told["dtype"]]
+            if flat.storage_offset() % dtype.itemsize:
+                flat = flat.clone()
+            tensors[name] = flat.view(dtype).view(told["shape"])
+        return tensors
