@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -229,7 +230,7 @@ class Filling:
         message = f"{nbytes / 1e6:,.1f} MB for {count - done:,} examples ({each:,} bytes each)"
         logger.info("%s will take %s", self.name, message)
         if self.show_progress:
-            tqdm.write(f"{self.name}: {message}")
+            tqdm.write(f"{self.name}: {message}", file=sys.stderr)
         if nbytes > free:
             raise StoreWriteError(
                 f"the store would take {message}, and {free / 1e6:,.1f} MB are free; choose "

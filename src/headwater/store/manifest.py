@@ -105,7 +105,7 @@ class Manifest:
         try:
             contents = json.loads(data)
             found, version = contents.pop("format"), contents.pop("version")
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreCorruptError(f"manifest.json is damaged ({error}); build again") from error
         if found != FORMAT or version != VERSION:
             raise StoreVersionError(

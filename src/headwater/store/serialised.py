@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,54 +23,72 @@ _ATTRIBUTES: dict[str, tuple[type[Form], tuple[str, ...], int]] = {
 }
 
 
-def describe(
-    gradients: Gradients, prefix: str, dtype: torch.dtype
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """A description of the gradients' blocks in JSON, and their tensors by name.
+class Pool:
+    """Named tensors, each contents once.
+
+    What comes into the first layer is the same at every checkpoint; it is stored once.
+
+    Attributes:
+        tensors: by name.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._names: dict[object, str] = {}
+
+    def add(self, tensor: Tensor) -> str:
+        """The name under which these numbers are kept."""
+        flat = tensor.cpu().contiguous()
+        digest = hashlib.sha256(flat.view(-1).view(torch.uint8).numpy().data).digest()
+        key = (digest, flat.dtype, tuple(flat.shape))
+        name = self._names.setdefault(key, f"{len(self._names):05d}")
+        self.tensors.setdefault(name, flat)
+        return name
+
+
+def describe(gradients: Gradients, pool: Pool, dtype: torch.dtype) -> list[dict[str, Any]]:
+    """A description of the gradients' blocks in JSON, which names tensors of the pool.
 
     Args:
         gradients: of some examples, which are the first axis of every tensor.
-        prefix: what the names begin with.
+        pool: gets the tensors.
         dtype: of the floating-point tensors. In float16 every gradient has a power of two of its
             own as scale, so that small ones don't vanish.
 
     Raises:
         NonFiniteError: a number is beyond the range of the dtype.
     """
-    description: list[dict[str, Any]] = []
-    tensors: dict[str, Tensor] = {}
-    for index, (block, form) in enumerate(gradients.forms.items()):
-        told = _describe(form, f"{prefix}{index}", tensors, dtype)
-        description.append({"block": list(block), **told})
-    return description, tensors
+    return [
+        {"block": list(block), **_describe(form, block, pool, dtype)}
+        for block, form in gradients.forms.items()
+    ]
 
 
-def _describe(
-    form: Form, name: str, tensors: dict[str, Tensor], dtype: torch.dtype
-) -> dict[str, Any]:
+def _describe(form: Form, block: tuple[str, ...], pool: Pool, dtype: torch.dtype) -> dict[str, Any]:
     if isinstance(form, Summed):
-        parts = [
-            _describe(part, f"{name}.{index}", tensors, dtype)
-            for index, part in enumerate(form.parts)
-        ]
+        parts = [_describe(part, block, pool, dtype) for part in form.parts]
         return {"form": "summed", "parts": parts}
     kind = next(kind for kind, (cls, _, _) in _ATTRIBUTES.items() if type(form) is cls)
+    told: dict[str, Any] = {"form": kind}
+    told.update({key: getattr(form, key) for key in _ATTRIBUTES[kind][1]})
     *rest, gradient = form.tensors
     if dtype == torch.float16:
-        tensors[f"{name}.scale"], gradient = _scaled(gradient)
-    for index, tensor in enumerate([*rest, gradient]):
-        if not tensor.is_floating_point():
-            tensors[f"{name}.{index}"] = tensor.to(torch.int32).cpu()
-            continue
-        stored = tensor.to(dtype)
-        if not bool(torch.isfinite(stored).all()):
-            raise NonFiniteError(
-                f"a number of block {name} is beyond the range of {dtype}; build the store with "
-                f"dtype='bfloat16' or 'float32'"
-            )
-        tensors[f"{name}.{index}"] = stored.cpu().contiguous()
-    attributes = {key: getattr(form, key) for key in _ATTRIBUTES[kind][1]}
-    return {"form": kind, "name": name, **attributes}
+        exponents, gradient = _scaled(gradient)
+        told["exponents"] = pool.add(exponents)
+    told["tensors"] = [pool.add(_as_stored(tensor, block, dtype)) for tensor in (*rest, gradient)]
+    return told
+
+
+def _as_stored(tensor: Tensor, block: tuple[str, ...], dtype: torch.dtype) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.to(torch.int32)
+    stored = tensor.to(dtype)
+    if not bool(torch.isfinite(stored).all()):
+        raise NonFiniteError(
+            f"a number of {', '.join(block)} is beyond the range of {dtype}; build the store with "
+            f"dtype='bfloat16' or 'float32'"
+        )
+    return stored
 
 
 def _scaled(gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +96,7 @@ def _scaled(gradient: Tensor) -> tuple[Tensor, Tensor]:
     largest = gradient.flatten(1).abs().amax(dim=1)
     exponent = torch.frexp(largest)[1].to(torch.int16)
     shape = (-1, *(1 for _ in gradient.shape[1:]))
-    return exponent.cpu(), torch.ldexp(gradient, -exponent.to(torch.int32).view(shape))
+    return exponent, torch.ldexp(gradient, -exponent.to(torch.int32).view(shape))
 
 
 def restore(
@@ -108,14 +127,14 @@ def _restore(
         uses = [_restore(use, tensors, start, stop, like) for use in told["parts"]]
         return Summed(tuple(uses))
     cls, attributes, count = _ATTRIBUTES[told["form"]]
-    name = told["name"]
+    if len(told["tensors"]) != count:
+        raise ValueError(f"{told['form']} with {len(told['tensors'])} tensors")
     parts = []
-    for index in range(count):
-        tensor = tensors[f"{name}.{index}"][start:stop]
-        dtype = like.dtype if tensor.is_floating_point() else torch.int64
-        parts.append(tensor.to(dtype))
-    scale = tensors.get(f"{name}.scale")
-    if scale is not None:
+    for name in told["tensors"]:
+        tensor = tensors[name][start:stop]
+        parts.append(tensor.to(like.dtype if tensor.is_floating_point() else torch.int64))
+    if "exponents" in told:
         shape = (-1, *(1 for _ in parts[-1].shape[1:]))
-        parts[-1] = torch.ldexp(parts[-1], scale[start:stop].to(torch.int32).view(shape))
+        exponents = tensors[told["exponents"]][start:stop].to(torch.int32)
+        parts[-1] = torch.ldexp(parts[-1], exponents.view(shape))
     return cls(*parts, **{key: told[key] for key in attributes})

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from headwater.errors import StoreCorruptError
-from headwater.store.serialised import describe, restore
+from headwater.store.serialised import Pool, describe, restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headwater.store.manifest import ShardEntry
 
 _LENGTH_BYTES = 8
+_METADATA = "headwater"
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -54,13 +55,15 @@ def shard_contents(
         number: the shard's, which its name has too.
         binding: the digest of what the store is made of.
     """
-    layout, tensors = [], _id_tensors(ids)
-    for index, gradients in enumerate(parts):
-        described, named = describe(gradients, f"{index}/", dtype)
-        layout.append(described)
-        tensors.update(named)
-    metadata = {"shard": str(number), "binding": binding, "layout": json.dumps(layout)}
-    return save(tensors, metadata)
+    pool = Pool()
+    layout = [describe(gradients, pool, dtype) for gradients in parts]
+    return _saved({**pool.tensors, **_id_tensors(ids)}, number, binding, layout)
+
+
+def _saved(tensors: dict[str, Tensor], number: int, binding: str, layout: object) -> bytes:
+    # Under one key: safetensors writes several in another order each time.
+    told = {"shard": number, "binding": binding, "layout": layout}
+    return save(tensors, {_METADATA: json.dumps(told, sort_keys=True)})
 
 
 def _id_tensors(ids: Sequence[ExampleId]) -> dict[str, Tensor]:
@@ -95,12 +98,17 @@ class Shard:
         self.entry = entry
         self.path = path
         header = self._read_header(path, entry)
-        metadata = header.pop("__metadata__")
+        metadata = json.loads(header.pop("__metadata__")[_METADATA])
         number = int(entry.file.removeprefix("shard-").removesuffix(".safetensors"))
-        if metadata.get("binding") != binding or metadata.get("shard") != str(number):
+        if metadata.get("binding") != binding or metadata.get("shard") != number:
             raise StoreCorruptError(f"{entry.file} is a shard of another store; build again")
-        self._layout: list[list[dict[str, Any]]] = json.loads(metadata["layout"])
+        self._layout: list[list[dict[str, Any]]] = metadata["layout"]
         self._tensors = self._map(path, entry, header)
+        rows = {len(tensor) for name, tensor in self._tensors.items() if name != "ids.json"}
+        if rows != {entry.rows} or not all(0 <= place < entry.rows for place in entry.deleted):
+            raise StoreCorruptError(
+                f"{entry.file} has not the examples that manifest.json says; build again"
+            )
         dead = torch.zeros(entry.rows, dtype=torch.bool)
         dead[list(entry.deleted)] = True
         self.live = dead.logical_not().nonzero()[:, 0]
@@ -139,8 +147,7 @@ class Shard:
             for name, tensor in self._tensors.items()
             if not name.startswith("ids")
         }
-        metadata = {"shard": str(number), "binding": binding, "layout": json.dumps(self._layout)}
-        return save({**kept, **own}, metadata)
+        return _saved({**kept, **own}, number, binding, self._layout)
 
     @staticmethod
     def _read_header(path: Path, entry: ShardEntry) -> dict[str, Any]:
