@@ -46,8 +46,7 @@ from headwater.estimators import (
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
 from headwater.tasks import Task
-
-__version__ = "0.1.0"
+from headwater.version import __version__
 
 __all__ = [
     "BatchError",
@@ -89,6 +88,7 @@ __all__ = [
     "TracInCPFast",
     "TracInCPFastRandProj",
     "UnsafeCheckpointError",
+    "__version__",
     "default_checkpoints_load_func",
     "errors",
     "register_rule",

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from headwater import GradientStore, InputError, Projected, TracInCPFastRandProj
-from headwater.estimators import store_writing
+from headwater.estimators.stored import writing as store_writing
 from tests.architectures.zoo import BY_NAME
 from tests.estimators.reference import assert_scores_close, reference
 from tests.estimators.small import (
@@ -154,7 +154,7 @@ def test_append_delete_compact_and_reopen(tmp_path, form):
 
 def test_numbers_of_a_deleted_example_are_gone_from_the_disk_after_compaction(tmp_path):
     store = build(tmp_path, "materialised", dtype="float32")
-    shard = store._shards[0]
+    shard = store._snapshot.shards[0]
     like = torch.empty(0, dtype=torch.float32)
     part = shard.gradients(0, 1, like)[0]
     needle = next(iter(part.forms.values())).materialise()[0].numpy().tobytes()

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from headwater import GradientStore, StoreIncompleteError, StoreNotFoundError
-from headwater.estimators import store_writing
+from headwater.estimators.stored import writing as store_writing
 from tests.estimators.small import QUERIES, N, labels, make, rows
 
 ROUNDS = 50

@@ -27,7 +27,7 @@ from headwater import (
     StoreVersionError,
     StoreWriteError,
 )
-from headwater.estimators import store_writing
+from headwater.estimators.stored import writing as store_writing
 from headwater.store import Manifest, StoreFolder
 from tests.estimators.small import QUERIES, TRAINING, cross_entropy, labels, make, rows, states
 
@@ -291,7 +291,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_store_as_it_was(path):
 
 
 def test_a_store_that_would_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    from headwater.estimators import gradient_store
+    from headwater.estimators.stored import gradient_store
 
     monkeypatch.setattr(gradient_store, "free_bytes", lambda path: 100)
     with pytest.raises(StoreWriteError, match=r"would take .* MB for 7 examples"):

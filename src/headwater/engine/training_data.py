@@ -10,6 +10,7 @@ from torch.utils.data import (
     DataLoader,
     IterableDataset,
     RandomSampler,
+    Subset,
     SubsetRandomSampler,
     WeightedRandomSampler,
     default_collate,
@@ -108,6 +109,30 @@ class TrainingData:
         elif count:
             for place in sorted({i * (count - 1) // max(1, size - 1) for i in range(size)}):
                 yield dataset[place]
+
+    def subset(self, places: Sequence[int]) -> TrainingData:
+        """The examples in some places, as data of their own.
+
+        Raises:
+            InputError: the data is a stream, from which examples can't be picked.
+        """
+        if not isinstance(self._source, DataLoader):
+            dataset, order = self._source, None
+        else:
+            dataset, order = self._source.dataset, self._source.sampler
+            if self._source.batch_sampler is None:
+                dataset = None
+        if dataset is None or isinstance(dataset, IterableDataset):
+            raise InputError("the training data is a stream, from which no examples can be picked")
+        chosen = list(places)
+        if order is not None:
+            in_order = list(order)
+            chosen = [in_order[place] for place in chosen]
+        part: Subset[Any] = Subset(dataset, chosen)
+        if not isinstance(self._source, DataLoader):
+            return TrainingData(part, self._batch_size)
+        size, collate = self._source.batch_size or STREAM_BATCH_SIZE, self._source.collate_fn
+        return TrainingData(DataLoader(part, batch_size=size, collate_fn=collate), "auto")
 
     def sample(self, size: int) -> Any | None:
         """The first few examples as a batch, to measure on; None for an empty dataset."""

@@ -1,8 +1,8 @@
 """The named estimators: each picks its parts."""
 
 from headwater.estimators.data_influence import DataInfluence
-from headwater.estimators.gradient_store import GradientStore
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.stored import GradientStore, StoreTopK
 from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.estimators.tracincp_fast import TracInCPFast
@@ -12,6 +12,7 @@ __all__ = [
     "DataInfluence",
     "GradientStore",
     "KMostInfluentialResults",
+    "StoreTopK",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",

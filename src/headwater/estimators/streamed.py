@@ -90,6 +90,19 @@ class Streamed:
         self.memory_budget = memory_budget
         self.name = name
 
+    def with_data(self, data: TrainingData) -> Streamed:
+        """The same parts on other examples."""
+        return Streamed(
+            self.net,
+            self.selection,
+            self.series,
+            data,
+            self.task,
+            form=self.form,
+            memory_budget=self.memory_budget,
+            name=self.name,
+        )
+
     def with_form(self, form: Projected | None) -> Streamed:
         """The same parts with gradients held in another form."""
         return Streamed(

@@ -58,6 +58,7 @@ class Manifest:
         shards: the committed shards, in the order of their examples.
         next_shard: the number of the next shard; none is ever used twice.
         next_id: how many examples were ever added, and the id of the next where none are given.
+        built: how many examples the build itself added.
         batches: how many batches the shards were made of, for an interrupted build to go on with.
         versions: of the libraries that wrote it; for people, never compared.
     """
@@ -70,6 +71,7 @@ class Manifest:
     next_shard: int = 0
     next_id: int = 0
     batches: int = 0
+    built: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from jaxtyping import Int
     from torch import Tensor
 
     from headwater.forms import Gradients
@@ -42,6 +43,7 @@ def shard_contents(
     parts: Sequence[Gradients],
     ids: Sequence[ExampleId],
     *,
+    first: int,
     dtype: torch.dtype,
     number: int,
     binding: str,
@@ -51,13 +53,15 @@ def shard_contents(
     Args:
         parts: the gradients of the same examples, one after another: by checkpoint, or just one.
         ids: the examples' ids.
+        first: how many examples were added to the store before these.
         dtype: what numbers are stored as.
         number: the shard's, which its name has too.
         binding: the digest of what the store is made of.
     """
     pool = Pool()
     layout = [describe(gradients, pool, dtype) for gradients in parts]
-    return _saved({**pool.tensors, **_id_tensors(ids)}, number, binding, layout)
+    ordinals = torch.arange(first, first + len(ids))
+    return _saved({**pool.tensors, **_id_tensors(ids, ordinals)}, number, binding, layout)
 
 
 def _saved(tensors: dict[str, Tensor], number: int, binding: str, layout: object) -> bytes:
@@ -66,12 +70,13 @@ def _saved(tensors: dict[str, Tensor], number: int, binding: str, layout: object
     return save(tensors, {_METADATA: json.dumps(told, sort_keys=True)})
 
 
-def _id_tensors(ids: Sequence[ExampleId]) -> dict[str, Tensor]:
+def _id_tensors(ids: Sequence[ExampleId], ordinals: Int[Tensor, " n"]) -> dict[str, Tensor]:
     if all(isinstance(one, int) for one in ids):
-        return {"ids": torch.tensor(list(ids), dtype=torch.int64)}
+        return {"ids": torch.tensor(list(ids), dtype=torch.int64), "ordinals": ordinals}
     texts = [json.dumps(one).encode() for one in ids]
     ends = torch.tensor([len(text) for text in texts], dtype=torch.int64).cumsum(0)
-    return {"ids.ends": ends, "ids.json": torch.tensor(list(b"".join(texts)), dtype=torch.uint8)}
+    flat = torch.tensor(list(b"".join(texts)), dtype=torch.uint8)
+    return {"ids.ends": ends, "ids.json": flat, "ordinals": ordinals}
 
 
 def header_of(data: bytes) -> bytes:
@@ -124,6 +129,11 @@ class Shard:
         return [json.loads(texts[ends[i] : ends[i + 1]]) for i in self.live.tolist()]
 
     @property
+    def ordinals(self) -> Int[Tensor, " n"]:
+        """For each example that wasn't deleted, how many were added to the store before it."""
+        return self._tensors["ordinals"][self.live]
+
+    @property
     def dtype(self) -> torch.dtype:
         """What numbers are stored as."""
         kinds = {t.dtype for t in self._tensors.values() if t.is_floating_point()}
@@ -141,11 +151,11 @@ class Shard:
 
     def compacted(self, number: int, binding: str) -> bytes:
         """The bytes of a shard of this one's live examples only, every number as it is here."""
-        own = _id_tensors(self.ids)
+        own = _id_tensors(self.ids, self.ordinals)
         kept = {
             name: tensor[self.live].contiguous()
             for name, tensor in self._tensors.items()
-            if not name.startswith("ids")
+            if not name.startswith(("ids", "ordinals"))
         }
         return _saved({**kept, **own}, number, binding, self._layout)
 

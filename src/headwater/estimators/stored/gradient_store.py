@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
 from headwater.errors import InputError, StoreError, StoreIncompleteError, StoreMismatchError
-from headwater.estimators.query_batches import query_batches
-from headwater.estimators.store_answers import Answers, StoreTopK
-from headwater.estimators.store_binding import (
+from headwater.estimators.stored.answers import StoreTopK
+from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
     form_from_name,
@@ -24,10 +21,10 @@ from headwater.estimators.store_binding import (
     refuse_mismatch,
     versions,
 )
-from headwater.estimators.store_writing import (
+from headwater.estimators.stored.snapshot import Snapshot
+from headwater.estimators.stored.writing import (
     DTYPES,
     Filling,
-    captured_parts,
     free_bytes,
 )
 from headwater.forms import Projected
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.tracincp_base import TracInCPBase
-    from headwater.forms import Gradients
     from headwater.store import Writer
 
 logger = logging.getLogger("headwater")
@@ -149,7 +145,7 @@ class GradientStore:
     @property
     def ids(self) -> list[int | str]:
         """The examples' ids, in the order of the columns of scores."""
-        return [one for shard in self._shards for one in shard.ids]
+        return self._snapshot.ids
 
     def info(self) -> dict[str, Any]:
         """What the store holds, and what it was made of."""
@@ -176,11 +172,11 @@ class GradientStore:
 
     def scores(self, inputs: Any, targets: Any = None) -> Float[Tensor, "Q N"]:
         """All scores, a row per query and a column per example, in the order of `ids`."""
-        return self._answers.scores(self._queries(inputs, targets))
+        return self._snapshot.scores(inputs, targets)
 
     def self_influence(self) -> Float[Tensor, " N"]:
         """Every example's self-influence, from the store alone."""
-        return self._answers.self_influence(self._like)
+        return self._snapshot.self_influence()
 
     def top_k(
         self,
@@ -189,17 +185,29 @@ class GradientStore:
         *,
         k: int = 5,
         side: Literal["proponents", "opponents"] = "proponents",
+        recompute: int | None = None,
+        approximate: int | None = None,
     ) -> StoreTopK:
-        """The k strongest examples of every query; memory doesn't grow with their number."""
-        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
-            raise InputError(f"k is {k!r}; expected an int of at least 0")
-        if side not in ("proponents", "opponents"):
-            raise InputError(f"side is {side!r}; expected 'proponents' or 'opponents'")
-        indices, scores = self._answers.top_k(self._queries(inputs, targets), k=k, side=side)
-        ids = self.ids
-        named = [[ids[place] for place in row] for row in indices.tolist()]
-        exact = torch.full(indices.shape, not isinstance(self._parts.form, Projected))
-        return StoreTopK(indices, scores, named, exact)
+        """The k strongest examples of every query; memory doesn't grow with their number.
+
+        Args:
+            inputs, targets: as for an estimator's `influence`.
+            k: how many.
+            side: whether the highest scores or the lowest.
+            recompute: how many candidates per query, found in the store, are scored exactly from
+                the model and the training data. Examples that were appended aren't in the
+                estimator's data; they keep the store's scores, and `exact` says so.
+            approximate: how many candidates per query faiss looks for, to be ranked by the store's
+                own vectors; None goes through all of them. The index is made, in memory, when it
+                is first asked for.
+
+        Raises:
+            InputError: an argument is of the wrong kind; `approximate` for a store without vectors.
+            MissingDependencyError: `approximate` without faiss.
+        """
+        return self._snapshot.top_k(
+            inputs, targets, k=k, side=side, recompute=recompute, approximate=approximate
+        )
 
     def append(
         self,
@@ -251,7 +259,7 @@ class GradientStore:
                 raise InputError(f"no example has the id {unknown[0]!r}; nothing was deleted")
             gone = set(doomed)
             entries = []
-            for shard in self._shards:
+            for shard in self._snapshot.shards:
                 pairs = zip(shard.ids, shard.live.tolist(), strict=True)
                 places = [place for one, place in pairs if one in gone]
                 deleted = tuple(sorted({*shard.entry.deleted, *places}))
@@ -265,7 +273,7 @@ class GradientStore:
         """
         with self._writing() as writer:
             manifest, entries = self._manifest, []
-            for shard in self._shards:
+            for shard in self._snapshot.shards:
                 if not shard.entry.deleted:
                     entries.append(shard.entry)
                 elif len(shard.live):
@@ -277,15 +285,13 @@ class GradientStore:
             self._commit(writer, replace(manifest, shards=tuple(entries)))
             writer.clean(self._manifest)
 
-    @property
-    def _like(self) -> Tensor:
-        stored = DTYPES[self._manifest.binding["dtype"]]
-        return torch.empty(0, dtype=torch.promote_types(stored, torch.float32))
-
     def _show(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._shards = self._folder.open_shards(manifest)
-        self._answers = Answers(self._shards, manifest.weights)
+        shards = self._folder.open_shards(manifest)
+        self._snapshot = Snapshot(self._estimator, self._parts, manifest, shards)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._snapshot.manifest
 
     def _commit(self, writer: Writer, manifest: Manifest) -> None:
         writer.commit(manifest)
@@ -306,8 +312,6 @@ class GradientStore:
 
     @classmethod
     def _begin(cls, folder: StoreFolder, writer: Writer, binding: dict[str, Any]) -> Manifest:
-        from headwater import __version__
-
         if folder.exists():
             manifest = folder.read_manifest()
             refuse_mismatch(manifest.binding, binding)
@@ -321,7 +325,7 @@ class GradientStore:
             )
         projected = binding["form"]["kind"] == "projected"
         weights = (1.0,) if projected else tuple(binding["learning_rates"])
-        manifest = Manifest(binding, weights, batch_size=0, versions=versions(__version__))
+        manifest = Manifest(binding, weights, batch_size=0, versions=versions())
         writer.commit(manifest)
         return manifest
 
@@ -337,15 +341,3 @@ class GradientStore:
             return False
         self._commit(writer, manifest)
         return True
-
-    def _queries(self, inputs: Any, targets: Any) -> list[Gradients]:
-        """The queries' gradients, by part, in forms for products with many examples."""
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        task, batch = self._estimator._query_task(arguments, targets)
-        data, size = query_batches(task, batch)
-        capture = Capture(self._parts.net, self._parts.selection)
-        joined = None
-        while joined is None:
-            with suppress(PlanChanged):
-                joined = captured_parts(self._parts, capture, data, task, self._manifest.binding)
-        return [part.for_pairs(queries=size) for part in joined]

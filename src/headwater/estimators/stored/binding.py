@@ -14,6 +14,7 @@ from headwater.errors import InputError, StoreMismatchError
 from headwater.estimators.streamed import Streamed
 from headwater.forms import Projected
 from headwater.tasks import LossTask
+from headwater.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,9 +92,13 @@ def _qualified(thing: Any) -> str:
     return f"{getattr(thing, '__module__', type(thing).__module__)}.{name}"
 
 
-def versions(own: str) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of what wrote a store; for people, since numbers agree to rounding over versions."""
-    return {"headwater": own, "torch": str(torch.__version__), "python": platform.python_version()}
+    return {
+        "headwater": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:

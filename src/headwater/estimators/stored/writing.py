@@ -15,7 +15,7 @@ from headwater.capture import Capture, borrowed
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.engine.gradient_pass import GradientPass, Recorded
 from headwater.errors import InputError, StoreWriteError
-from headwater.estimators.store_answers import one_vector, written_out
+from headwater.estimators.stored.answers import one_vector, written_out
 from headwater.forms import Gradients
 from headwater.store import shard_contents
 
@@ -143,7 +143,8 @@ class Filling:
                     writer.commit(manifest)
         if self.ids is not None and len(self.ids) != done:
             raise InputError(f"ids has {len(self.ids)} entries for {done} examples")
-        return replace(manifest, complete=True)
+        built = manifest.built if self.at_once else done
+        return replace(manifest, complete=True, built=built)
 
     def _refuse_odd_ids(self) -> None:
         if self.ids is None:
@@ -206,6 +207,7 @@ class Filling:
         return shard_contents(
             joined,
             own,
+            first=manifest.next_id,
             dtype=DTYPES[manifest.binding["dtype"]],
             number=manifest.next_shard,
             binding=manifest.binding_digest,
@@ -220,6 +222,7 @@ class Filling:
         contents = shard_contents(
             first,
             range(rows),
+            first=0,
             dtype=DTYPES[manifest.binding["dtype"]],
             number=0,
             binding=manifest.binding_digest,

@@ -71,6 +71,18 @@ class Answers:
             sink.add(start, columns)
         return sink.result()
 
+    def top_k_among(
+        self,
+        places: Int[Tensor, " M"],
+        queries: Sequence[Gradients],
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+    ) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
+        """The strongest of the live examples in some places, where each example has one vector."""
+        vectors = queries[0].forms[PROJECTED].materialise()
+        return rank(places, vectors @ self.vectors_at(places, vectors).mT, k=k, side=side)
+
     def vectors(self, like: Tensor) -> Iterator[Float[Tensor, "n D"]]:
         """The vectors of live examples, where each has one; in pieces."""
         for shard in self._shards:
@@ -78,6 +90,18 @@ class Answers:
                 (part,) = shard.gradients(first, last, like)
                 keep = _live(shard, first, last)
                 yield part.forms[PROJECTED].materialise()[keep]
+
+    def vectors_at(self, places: Int[Tensor, " M"], like: Tensor) -> Float[Tensor, "M D"]:
+        """The vectors of the live examples in some places, in ascending order."""
+        found, start = [], 0
+        for shard in self._shards:
+            count = len(shard.live)
+            own = shard.live[places[(places >= start) & (places < start + count)] - start]
+            start += count
+            for place in own.tolist():
+                (part,) = shard.gradients(place, place + 1, like)
+                found.append(part.forms[PROJECTED].materialise())
+        return torch.cat(found)
 
     def _pairs(self, queries: Sequence[Gradients]) -> Iterator[tuple[int, Tensor]]:
         return self._columns(lambda place, part: queries[place].dot(part), queries[0].like)
@@ -110,6 +134,27 @@ def _pieces(shard: Shard) -> Iterator[tuple[int, int]]:
 def _live(shard: Shard, first: int, last: int) -> Int[Tensor, " n"]:
     live = shard.live
     return live[(live >= first) & (live < last)] - first
+
+
+def rank(
+    places: Int[Tensor, " M"],
+    scores: Float[Tensor, "Q M"],
+    *,
+    k: int,
+    side: Literal["proponents", "opponents"],
+) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
+    """The k strongest of some examples for every query, ties to the lower place.
+
+    Args:
+        places: of the examples, ascending.
+        scores: of every query with each of them.
+        k: how many.
+        side: whether the highest or the lowest.
+    """
+    sink = TopK(len(scores), k=k, side=side)
+    sink.add(0, scores)
+    found, values = sink.result()
+    return places[found], values
 
 
 def one_vector(parts: Sequence[Gradients], rates: Sequence[float]) -> Gradients:

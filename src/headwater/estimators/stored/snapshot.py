@@ -1,0 +1,156 @@
+"""What a store says at one moment, whatever is written to it afterwards."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from headwater.capture import Capture, PlanChanged
+from headwater.errors import InputError
+from headwater.estimators.query_batches import query_batches
+from headwater.estimators.stored.answers import Answers, StoreTopK
+from headwater.estimators.stored.search import ApproximateSearch
+from headwater.estimators.stored.two_stage import recomputed
+from headwater.estimators.stored.writing import DTYPES, captured_parts
+from headwater.forms.projected import PROJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from headwater.estimators.streamed import Streamed
+    from headwater.estimators.tracincp_base import TracInCPBase
+    from headwater.forms import Gradients
+    from headwater.store import Manifest, Shard
+    from headwater.tasks import Task
+
+
+class Snapshot:
+    """The shards of one state of a store, and the estimator that queries go through.
+
+    Args:
+        estimator: reads queries.
+        parts: its parts, in the store's form.
+        manifest: the state.
+        shards: its shards, open.
+    """
+
+    def __init__(
+        self,
+        estimator: TracInCPBase,
+        parts: Streamed,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+    ) -> None:
+        self.manifest = manifest
+        self.shards = shards
+        self._estimator = estimator
+        self._parts = parts
+        self._answers = Answers(shards, manifest.weights)
+        self._search: ApproximateSearch | None = None
+
+    @property
+    def ids(self) -> list[int | str]:
+        """The examples' ids, in the order of the columns of scores."""
+        return [one for shard in self.shards for one in shard.ids]
+
+    def scores(self, inputs: Any, targets: Any) -> Float[Tensor, "Q N"]:
+        """All scores."""
+        return self._answers.scores(self._queries(inputs, targets))
+
+    def self_influence(self) -> Float[Tensor, " N"]:
+        """Every example's self-influence."""
+        return self._answers.self_influence(self._like)
+
+    def top_k(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        recompute: int | None,
+        approximate: int | None,
+    ) -> StoreTopK:
+        """The strongest examples of every query; see `GradientStore.top_k`."""
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
+            raise InputError(f"k is {k!r}; expected an int of at least 0")
+        if side not in ("proponents", "opponents"):
+            raise InputError(f"side is {side!r}; expected 'proponents' or 'opponents'")
+        for name, count in (("recompute", recompute), ("approximate", approximate)):
+            if count is not None and (not (isinstance(count, int) and count >= max(1, k))):
+                raise InputError(
+                    f"{name} is {count!r}; expected a number of candidates, at least k"
+                )
+        queries = self._queries(inputs, targets)
+        second_stage = recompute is not None and not self._is_exact
+        wanted = max(k, recompute or 0) if second_stage else k
+        if approximate is None:
+            indices, scores = self._answers.top_k(queries, k=wanted, side=side)
+        else:
+            places = self._searched(queries, max(approximate, wanted), side)
+            indices, scores = self._answers.top_k_among(places, queries, k=wanted, side=side)
+        exact = torch.full(indices.shape, self._is_exact)
+        if second_stage:
+            task, batch = self._query_task(inputs, targets)
+            indices, scores, exact = recomputed(
+                self._parts.with_form(None),
+                task,
+                batch,
+                indices,
+                scores,
+                ordinals=torch.cat([shard.ordinals for shard in self.shards]),
+                built=self.manifest.built,
+                k=k,
+                side=side,
+            )
+        ids = self.ids
+        named = [[ids[place] for place in row] for row in indices.tolist()]
+        return StoreTopK(indices, scores, named, exact)
+
+    @property
+    def _is_exact(self) -> bool:
+        # To the rounding of float32, as an estimator's own scores are.
+        dtype = self.manifest.binding["dtype"]
+        return self._parts.form is None and dtype in ("float64", "float32")
+
+    def _searched(
+        self, queries: list[Gradients], count: int, side: Literal["proponents", "opponents"]
+    ) -> Int[Tensor, " M"]:
+        """The places that faiss finds for any of the queries, ascending."""
+        if self._parts.form is None:
+            raise InputError(
+                "an approximate search needs a vector per example; build the store with "
+                "form=Projected(dim=...)"
+            )
+        if self._search is None:
+            self._search = ApproximateSearch(
+                lambda: self._answers.vectors(self._like), self.manifest.live, self._parts.form.dim
+            )
+        vectors = queries[0].forms[PROJECTED].materialise()
+        sign = 1 if side == "proponents" else -1
+        return self._search.candidates(sign * vectors, min(count, self.manifest.live))
+
+    def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
+        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        return self._estimator._query_task(arguments, targets)
+
+    @property
+    def _like(self) -> Tensor:
+        stored = DTYPES[self.manifest.binding["dtype"]]
+        return torch.empty(0, dtype=torch.promote_types(stored, torch.float32))
+
+    def _queries(self, inputs: Any, targets: Any) -> list[Gradients]:
+        """The queries' gradients, by part, in forms for products with many examples."""
+        task, batch = self._query_task(inputs, targets)
+        data, size = query_batches(task, batch)
+        capture = Capture(self._parts.net, self._parts.selection)
+        joined = None
+        while joined is None:
+            with suppress(PlanChanged):
+                joined = captured_parts(self._parts, capture, data, task, self.manifest.binding)
+        return [part.for_pairs(queries=size) for part in joined]
