@@ -67,6 +67,20 @@ def test_a_folder_of_something_else_is_not_built_in(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.suffix] == ["thesis.txt"]
 
 
+def test_files_of_others_in_a_store_are_left_alone(path):
+    (path / "notes.tmp").write_text("mine")
+    store = reopen(path)
+    store.delete([1])
+    store.compact()
+    assert (path / "notes.tmp").read_text() == "mine"
+
+
+def test_what_a_killed_writer_left_before_the_first_state_is_no_obstacle(tmp_path):
+    (tmp_path / "manifest.json.tmp").write_text("{")
+    GradientStore.build(make(), tmp_path)
+    assert not (tmp_path / "manifest.json.tmp").exists()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
 def test_a_shard_that_was_cut_off(path, share):
     whole = shards(path)[1].read_bytes()

@@ -43,6 +43,16 @@ class StoreFolder:
         """Whether a store was begun here."""
         return (self.path / _MANIFEST).exists() or (self.path / _MANIFEST).is_symlink()
 
+    def strangers(self) -> list[str]:
+        """The names of files in the folder that no store has put there."""
+        names = [path.name for path in self.path.iterdir()]
+        return [
+            name
+            for name in names
+            if name not in (_LOCK, _MANIFEST, f"{_MANIFEST}{_UNFINISHED}")
+            and not SHARD_NAME.fullmatch(name.removesuffix(_UNFINISHED))
+        ]
+
     def read_manifest(self) -> Manifest:
         """The present state.
 
@@ -160,8 +170,9 @@ class Writer:
         """Removes what belongs to no state: leftovers of a writer that was killed."""
         kept = set() if manifest is None else {entry.file for entry in manifest.shards}
         for path in self._folder.path.iterdir():
-            unfinished = path.name.endswith(_UNFINISHED)
-            if unfinished or (SHARD_NAME.fullmatch(path.name) and path.name not in kept):
+            name = path.name.removesuffix(_UNFINISHED)
+            ours = name == _MANIFEST or SHARD_NAME.fullmatch(name)
+            if ours and (name != path.name or name not in {_MANIFEST, *kept}):
                 path.unlink()
 
     def _write(self, name: str, data: bytes) -> None:

@@ -317,12 +317,13 @@ class GradientStore:
             refuse_mismatch(manifest.binding, binding)
             writer.clean(manifest)
             return manifest
-        others = [path.name for path in folder.path.iterdir() if not path.name.startswith(".")]
-        if others:
+        strangers = folder.strangers()
+        if strangers:
             raise StoreError(
-                f"{folder.path} is no gradient store and isn't empty ({others[0]!r}); name a new "
-                f"folder"
+                f"{folder.path} is no gradient store and isn't empty ({strangers[0]!r}); name a "
+                f"new folder"
             )
+        writer.clean(None)
         projected = binding["form"]["kind"] == "projected"
         weights = (1.0,) if projected else tuple(binding["learning_rates"])
         manifest = Manifest(binding, weights, batch_size=0, versions=versions())
