@@ -80,16 +80,16 @@ def task_name(task: Task) -> str:
     """A name for a task that differs where its losses would, as far as names go."""
     if isinstance(task, LossTask):
         loss = task.loss_fn
-        kind = repr(loss) if isinstance(loss, nn.Module) else _qualified(loss)
-        declared = getattr(loss, "reduction", task.reduction)
-        return f"{kind} ({declared or 'none'})"
+        name = repr(loss) if isinstance(loss, nn.Module) else _name(loss)
+        return f"{name} ({getattr(loss, 'reduction', 'no reduction said')})"
     options = {key: value for key, value in vars(task).items() if isinstance(value, (str, int))}
-    return f"{_qualified(type(task))} {options}"
+    return f"{_name(type(task))} {options}"
 
 
-def _qualified(thing: Any) -> str:
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{getattr(thing, '__module__', type(thing).__module__)}.{name}"
+def _name(thing: Any) -> str:
+    # Without the module, which is another when a script is run and when it is imported.
+    name: str = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return name
 
 
 def versions() -> dict[str, str]:
