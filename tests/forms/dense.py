@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from headwater.forms import Factored, Form, Materialised, Rows, Summed
+from headwater.forms import Factored, Form, Materialised, Rows, Scaled, Summed
 
 TABLE_ROWS, WIDTH = 5, 4
 
@@ -46,6 +46,12 @@ def tied(batch: int, generator: torch.Generator, *, positions: int) -> tuple[For
     return Summed((table, head)), of_table + of_head
 
 
+def scaled(kind, batch: int, generator: torch.Generator) -> tuple[Form, Tensor]:
+    form, rows = kind(batch, generator)
+    factors = randn(generator, batch)
+    return Scaled(form, factors), rows * factors[:, None]
+
+
 KINDS = {
     "materialised": materialised,
     "factored, one position": lambda b, g: factored(b, g, positions=1),
@@ -53,6 +59,8 @@ KINDS = {
     "factored, io": lambda b, g: factored(b, g, positions=2, layout="io"),
     "rows": lambda b, g: looked_up(b, g, positions=3),
     "rows, one position": lambda b, g: looked_up(b, g, positions=1),
+    "scaled factored": lambda b, g: scaled(KINDS["factored"], b, g),
+    "scaled rows": lambda b, g: scaled(KINDS["rows"], b, g),
     "rows and factored": lambda b, g: tied(b, g, positions=2),
 }
 

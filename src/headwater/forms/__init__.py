@@ -7,6 +7,7 @@ from headwater.forms.gradients import Gradients
 from headwater.forms.materialised import Materialised
 from headwater.forms.projected import Projected, Projection
 from headwater.forms.rows import Rows
+from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Projected",
     "Projection",
     "Rows",
+    "Scaled",
     "Summed",
     "dot",
 ]

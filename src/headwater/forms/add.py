@@ -9,6 +9,7 @@ import torch
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
 from headwater.forms.rows import Rows
+from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def _kind(form: Form) -> object:
     if isinstance(form, Factored):
         # Positions can be joined only where the factors have the same sizes.
         return (Factored, form.inputs.shape[1], form.inputs.shape[3], form.bias, form.layout)
-    return type(form)
+    # Scaled gradients have a factor each, so that they stay apart.
+    return id(form) if isinstance(form, Scaled) else type(form)
 
 
 def _merge(forms: list[Form]) -> Form:

@@ -21,6 +21,7 @@ from headwater.forms.lookup import (
 )
 from headwater.forms.materialised import Materialised
 from headwater.forms.rows import Rows
+from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def dot(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
 
     Exact whatever the two forms are; the algebra is the cheapest that the pair allows.
     """
+    if isinstance(examples, Scaled):
+        return dot(queries, examples.form).mul_(examples.factors)
+    if isinstance(queries, Scaled):
+        return dot(queries.form, examples).mul_(queries.factors[:, None])
     if isinstance(queries, Summed):
         return torch.stack([dot(part, examples) for part in queries.parts]).sum(dim=0)
     if isinstance(examples, Summed):

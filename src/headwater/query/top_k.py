@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Side = Literal["proponents", "opponents"]
 
-# Columns gathered before they are merged: sorting a few at a time would cost more than scoring.
-_GATHERED = 4096
+# Columns gathered before they are merged: selecting from a few at a time would cost more.
+_GATHERED = 16_384
 
 
 class TopK:
@@ -62,9 +62,25 @@ class TopK:
         columns = torch.arange(self._end - self._waiting_columns, self._end)
         scores = torch.cat([self._scores, *self._waiting], dim=1)
         indices = torch.cat([self._indices, columns.expand(self._rows, -1)], dim=1)
-        # What was kept before has lower indices than what is new, so a stable sort breaks ties
-        # the right way.
-        order = scores.argsort(dim=1, descending=self._side == "proponents", stable=True)
-        order = order[:, : self._k]
+        # What was kept before has lower indices than what is new, so among equal scores the one
+        # further left wins.
+        order = strongest(scores, self._k, largest=self._side == "proponents")
         self._scores, self._indices = scores.gather(1, order), indices.gather(1, order)
         self._waiting, self._waiting_columns = [], 0
+
+
+def strongest(scores: Float[Tensor, "Q M"], k: int, *, largest: bool) -> Int[Tensor, "Q K"]:
+    """The places of each row's k strongest scores, strongest first, ties to the lower place."""
+    k = min(k, scores.shape[1])
+    if not k:
+        return torch.empty(len(scores), 0, dtype=torch.int64)
+    values, places = scores.topk(k, dim=1, largest=largest)
+    last = values[:, -1:]
+    # `topk` may pick any of several that tie at the end of the list; then all have to be sorted.
+    open_ended = (scores == last).sum(dim=1) > (values == last).sum(dim=1)
+    if bool(open_ended.any()):
+        rows = scores[open_ended].argsort(dim=1, descending=largest, stable=True)
+        places[open_ended] = rows[:, :k]
+    places = places.sort(dim=1).values
+    order = scores.gather(1, places).argsort(dim=1, descending=largest, stable=True)
+    return places.gather(1, order)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from headwater.errors import NonFiniteError, StoreCorruptError
-from headwater.forms import Factored, Form, Gradients, Materialised, Rows, Summed
+from headwater.forms import Factored, Form, Gradients, Materialised, Rows, Scaled, Summed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,8 +133,8 @@ def _restore(
     for name in told["tensors"]:
         tensor = tensors[name][start:stop]
         parts.append(tensor.to(like.dtype if tensor.is_floating_point() else torch.int64))
-    if "exponents" in told:
-        shape = (-1, *(1 for _ in parts[-1].shape[1:]))
-        exponents = tensors[told["exponents"]][start:stop].to(torch.int32)
-        parts[-1] = torch.ldexp(parts[-1], exponents.view(shape))
-    return cls(*parts, **{key: told[key] for key in attributes})
+    form = cls(*parts, **{key: told[key] for key in attributes})
+    if "exponents" not in told:
+        return form
+    exponents = tensors[told["exponents"]][start:stop].to(torch.int32)
+    return Scaled(form, torch.ldexp(torch.ones_like(exponents, dtype=like.dtype), exponents))

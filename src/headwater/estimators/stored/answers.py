@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 
 from headwater.forms import Gradients, Materialised
-from headwater.forms.cost import examples_per_scratch
 from headwater.forms.projected import PROJECTED
 from headwater.query import AllScores, TopK
 
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.store import Shard
+
+
+# Numbers that are converted to float32 and multiplied before the next are, so that they never leave
+# the cache. Measured: 4 MB beats both 1 and 16.
+_PIECE_BYTES = 4 * 2**20
 
 
 class StoreTopK(NamedTuple):
@@ -118,15 +122,14 @@ class Answers:
                     columns = evaluate(place, part).mul_(weight)
                     total = columns if total is None else total.add_(columns)
                 assert total is not None
-                keep = _live(shard, first, last)
-                if len(keep) < last - first:
-                    total = total[:, keep]
+                if shard.entry.deleted:
+                    total = total[:, _live(shard, first, last)]
                 yield start, total
                 start += total.shape[1]
 
 
 def _pieces(shard: Shard) -> Iterator[tuple[int, int]]:
-    width = examples_per_scratch(shard.row_numbers, 4)
+    width = max(1, _PIECE_BYTES // max(1, 4 * shard.row_numbers))
     for first in range(0, shard.entry.rows, width):
         yield first, min(first + width, shard.entry.rows)
 
