@@ -31,14 +31,6 @@ def test_the_top_k_is_that_of_a_sort_with_ties_to_the_lower_index(
     assert torch.equal(scores, expected_scores)
 
 
-def test_a_result_does_not_share_memory_with_the_blocks():
-    block = SCORES.clone()
-    sink = TopK(3, k=2, side="proponents")
-    sink.add(0, block)
-    block.fill_(100)
-    assert float(sink.result()[1].max()) < 100
-
-
 @pytest.mark.parametrize("columns", [None, 50, 20, 70])
 def test_all_scores_are_collected_whatever_length_was_announced(columns):
     assert torch.equal(streamed(AllScores(3, columns), 7), SCORES)

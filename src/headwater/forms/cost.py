@@ -82,6 +82,11 @@ def table_is_cheaper_written_out(form: Rows, *, queries: int) -> bool:
     return written_out < looked_up
 
 
+def factors_are_smaller(form: Factored) -> bool:
+    """Whether the factors are fewer numbers than the gradient written out."""
+    return form.positions * _factor_numbers(form) < _gradient_numbers(form)
+
+
 def two_sided_sketch_is_cheaper(rows: int, columns: int, *, dim: int) -> bool:
     """Whether a matrix is sketched from its factors rather than written out and then sketched.
 

@@ -40,10 +40,13 @@ class Gradients:
 
     def dot(self, examples: Gradients) -> Float[Tensor, "Q B"]:
         """The product of each of these gradients with each of the other's, over all parameters."""
-        total = self.like.new_zeros(self.batch_size, examples.batch_size)
+        total: Tensor | None = None
         for block, form in self.forms.items():
             if block in examples.forms:
-                total += dot(form, examples.forms[block])
+                product = dot(form, examples.forms[block])
+                total = product if total is None else total.add_(product)
+        if total is None:
+            return self.like.new_zeros(self.batch_size, examples.batch_size)
         return total
 
     def squared_norm(self) -> Float[Tensor, " B"]:

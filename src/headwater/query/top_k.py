@@ -39,11 +39,12 @@ class TopK:
         self._end = 0
 
     def add(self, start: int, block: Float[Tensor, "Q B"]) -> None:
-        """Takes the columns from `start` on; blocks come in order."""
+        """Takes the columns from `start` on; blocks come in order, and are kept as they are."""
         if self._scores is None:
             self._scores = torch.empty(self._rows, 0, dtype=block.dtype)
-        # A copy: a view would keep the whole block that it was cut from.
-        self._waiting.append(block.cpu().clone())
+        # Of a part a copy: a view would keep the whole block that it was cut from.
+        block = block.cpu()
+        self._waiting.append(block.clone() if block._is_view() else block)
         self._waiting_columns += block.shape[1]
         self._end = start + block.shape[1]
         if self._waiting_columns >= _GATHERED:

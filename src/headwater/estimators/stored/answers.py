@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from headwater.forms import Gradients, Materialised
+from headwater.forms import Factored, Gradients, Materialised
+from headwater.forms.cost import factors_are_smaller
 from headwater.forms.projected import PROJECTED
 from headwater.query import AllScores, TopK
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from headwater.forms import Form
+    from headwater.forms.gradients import Block
     from headwater.store import Shard
 
 
@@ -119,7 +122,8 @@ class Answers:
                 total: Tensor | None = None
                 parts = shard.gradients(first, last, like)
                 for place, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
-                    columns = evaluate(place, part).mul_(weight)
+                    columns = evaluate(place, part)
+                    columns = columns if weight == 1 else columns.mul_(weight)
                     total = columns if total is None else total.add_(columns)
                 assert total is not None
                 if shard.entry.deleted:
@@ -168,6 +172,15 @@ def one_vector(parts: Sequence[Gradients], rates: Sequence[float]) -> Gradients:
     ]
     total = torch.stack(vectors).sum(dim=0)
     return Gradients({PROJECTED: Materialised(total)}, parts[0].batch_size, parts[0].like)
+
+
+def smallest(part: Gradients) -> Gradients:
+    """The same gradients, layer by layer in the form of fewer numbers."""
+    forms: dict[Block, Form] = {}
+    for block, form in part.forms.items():
+        large = isinstance(form, Factored) and not factors_are_smaller(form)
+        forms[block] = Materialised(form.materialise()) if large else form
+    return Gradients(forms, part.batch_size, part.like)
 
 
 def written_out(part: Gradients) -> Gradients:

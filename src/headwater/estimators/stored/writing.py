@@ -15,7 +15,7 @@ from headwater.capture import Capture, borrowed
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.engine.gradient_pass import GradientPass, Recorded
 from headwater.errors import InputError, StoreWriteError
-from headwater.estimators.stored.answers import one_vector, written_out
+from headwater.estimators.stored.answers import one_vector, smallest, written_out
 from headwater.forms import Gradients
 from headwater.store import shard_contents
 
@@ -45,7 +45,7 @@ def stored_parts(recorded: Recorded, binding: Mapping[str, Any]) -> list[Gradien
         return [one_vector(recorded.by_checkpoint, binding["learning_rates"])]
     if kind == "materialised":
         return [written_out(gradients) for gradients in recorded.by_checkpoint]
-    return recorded.by_checkpoint
+    return [smallest(gradients) for gradients in recorded.by_checkpoint]
 
 
 def gradient_pass(
