@@ -75,9 +75,10 @@ class GradientStore:
         Args:
             estimator: a `TracInCP` or `TracInCPFast`.
             path: a folder, which is made; one that holds an interrupted build of the same goes on.
-            form: "factored" keeps the factors of layers, or, where those are more numbers, their
-                gradients, which is exact and small; "materialised" writes all gradients out; `Projected(dim, seed)` keeps one vector of dim numbers per
-                example for all checkpoints. None takes the estimator's own form, or "factored".
+            form: "factored" keeps the factors of layers or, where those are more numbers, their
+                gradients, which is exact and small; "materialised" writes all gradients out;
+                `Projected(dim, seed)` keeps one vector of dim numbers per example for all
+                checkpoints. None takes the estimator's own form, or "factored".
             dtype: what numbers are stored as.
             ids: the examples' own names, texts or ints, all different; None numbers them from 0.
             show_progress: whether there is a bar, and the predicted size, on stderr.
