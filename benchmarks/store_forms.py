@@ -79,6 +79,15 @@ def recall(found: Tensor, exact: Tensor) -> float:
     ) / len(exact) / K  # fmt: skip
 
 
+def faiss_recall(store: GradientStore, queries: tuple[Tensor, Tensor], own: Tensor) -> list[str]:
+    """How much of a store's own top 10 is among what faiss finds, for several numbers of candidates."""
+    said = []
+    for candidates in (10, 50, 200):
+        found = store.top_k(*queries, k=K, approximate=candidates).indices
+        said.append(f"recall@{K} {recall(found, own):.3f} of the store's own from {candidates}")
+    return said
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--threads", type=int, default=1)
@@ -114,6 +123,9 @@ def main() -> None:
                     f"{QUERIES} queries {1000 * many:7.1f} ms, "
                     f"recall@{K} {recall(found, exact):.3f}"
                 )
+                if isinstance(form, Projected):
+                    own = store.top_k(*queries, k=K).indices
+                    print("    faiss: " + ", ".join(faiss_recall(store, queries, own)))
                 if form == "factored" and dtype == "float32":
                     error = (store.scores(*queries) - expected).abs().max() / expected.abs().max()
                     print(f"  its scores differ from the estimator's by at most {error:.1e}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import eager, select
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.errors import InputError
+from headwater.estimators.stored.from_store import answering
 from headwater.estimators.streamed import Streamed
 from headwater.estimators.tracincp_base import TracInCPBase
 
@@ -82,19 +83,20 @@ class TracInCP(TracInCPBase):
             memory_budget=memory_budget,
             name=self.get_name(),
         )
+        self._answers = answering(self._streamed, influence_src_dataset, checkpoints)
 
     @property
     def _batched_loss(self) -> bool:
         return self.sample_wise_grads_per_batch
 
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
-        return self._streamed.self_influence(show_progress=show_progress)
+        return self._answers.self_influence(show_progress=show_progress)
 
     def _influence(
         self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
     ) -> Float[Tensor, "Q N"]:
         task, batch = self._query_task(inputs, targets)
-        return self._streamed.scores(task, batch, show_progress=show_progress)
+        return self._answers.scores(task, batch, show_progress=show_progress)
 
     def _get_k_most_influential(
         self,
@@ -106,4 +108,4 @@ class TracInCP(TracInCPBase):
     ) -> KMostInfluentialResults:
         task, batch = self._query_task(inputs, targets)
         side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        return self._streamed.top_k(task, batch, k=k, side=side, show_progress=show_progress)
+        return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
@@ -33,9 +34,11 @@ class TracInCPBase(DataInfluence):
         model: the model. It is borrowed: after every call, also one that raised, it is as before.
         influence_src_dataset: the training examples: a Dataset, or a DataLoader that doesn't
             shuffle. A batch is a tuple or list; `model(*batch[:-1])` are the predictions and
-            `batch[-1]` the targets.
+            `batch[-1]` the targets. Or, for estimators that stores are built from, the path of a
+            `GradientStore`, which then answers in place of the data.
         checkpoints: a folder, or paths, state dicts, (path or state, rate) pairs, or whatever
-            `checkpoints_load_func` understands.
+            `checkpoints_load_func` understands. None beside a store: then it answers
+            self-influence alone.
         checkpoints_load_func: loads a checkpoint into the model and returns its learning rate.
         loss_fn: `(predictions, targets) -> losses`, one per example. None: the model's own output.
         batch_size: examples per batch of a Dataset; "auto" fits it to memory and cache. Results
@@ -88,7 +91,10 @@ class TracInCPBase(DataInfluence):
         self.memory_budget = memory_budget
         self._given_task = task
         self._loss_task = self._as_task(loss_fn)
-        self._data = TrainingData(influence_src_dataset, batch_size)
+        stored = isinstance(influence_src_dataset, (str, Path))
+        if stored and checkpoints is None:
+            checkpoints = iter(())
+        self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
         self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def influence(  # type: ignore[override]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -76,6 +77,11 @@ class TracInCPFastRandProj(TracInCPBase):
         memory_budget: int | str = "auto",
         show_progress: bool = False,
     ) -> None:
+        if isinstance(influence_src_dataset, (str, Path)):
+            raise InputError(
+                "influence_src_dataset is a path, but the vectors of TracInCPFastRandProj are its "
+                "own and in memory; a TracInCPFast answers from a store, also from a projected one"
+            )
         if nearest_neighbors is None:
             nearest_neighbors = ExactNearestNeighbors()
         for method in ("setup", "get_nearest_neighbors"):

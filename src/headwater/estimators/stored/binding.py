@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from headwater.capture import borrowed
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
-from headwater.errors import InputError, StoreMismatchError
+from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
 from headwater.estimators.streamed import Streamed
 from headwater.forms import Projected
 from headwater.tasks import LossTask
@@ -19,6 +20,7 @@ from headwater.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headwater.store import Manifest, StoreFolder
     from headwater.tasks import Task
 
 StoredForm = Literal["factored", "materialised"]
@@ -35,23 +37,50 @@ _NAMES = {
 }
 
 
+def complete_manifest(folder: StoreFolder) -> Manifest:
+    """The manifest of a store that is ready for queries.
+
+    Raises:
+        StoreNotFoundError: there is no store.
+        StoreIncompleteError: its build was interrupted.
+    """
+    manifest = folder.read_manifest()
+    if not manifest.complete:
+        raise StoreIncompleteError(
+            f"the build of {folder.path} was interrupted after {manifest.live} examples; "
+            f"GradientStore.build(estimator, path) goes on with it"
+        )
+    return manifest
+
+
 def binding_of(parts: Streamed, *, form: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     """By field, what the numbers depend on. Loads every checkpoint once."""
+    return {
+        **model_binding(parts),
+        **checkpoints_binding(parts),
+        "data": data_fingerprint(parts.data),
+        "form": dict(form),
+        "dtype": dtype,
+    }
+
+
+def checkpoints_binding(parts: Streamed) -> dict[str, Any]:
+    """The fields about checkpoints. Loads every one once."""
     digests, rates = [], []
     with borrowed(parts.net):
         for loaded in parts.series.visit():
             digests.append(weights_digest(parts.net))
             rates.append(loaded.rate)
+    return {"checkpoints": digests, "learning_rates": rates}
+
+
+def model_binding(parts: Streamed) -> dict[str, Any]:
+    """The fields that a model and its loss are enough for."""
     parameters = dict(parts.net.named_parameters())
     return {
-        "checkpoints": digests,
-        "learning_rates": rates,
         "selection": list(parts.selection),
         "shapes": [list(parameters[name].shape) for name in parts.selection],
         "loss": task_name(parts.task),
-        "data": data_fingerprint(parts.data),
-        "form": dict(form),
-        "dtype": dtype,
     }
 
 
@@ -112,6 +141,12 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
         raise InputError(
             f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP or "
             f"TracInCPFast"
+        )
+    source = estimator.influence_src_dataset
+    if isinstance(source, (str, Path)):
+        raise InputError(
+            f"the estimator answers from the store at {source} itself, in place of training data: "
+            f"call its influence(), or make an estimator of the dataset"
         )
     if form is None:
         return parts

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
-from headwater.errors import InputError, StoreError, StoreIncompleteError, StoreMismatchError
+from headwater.errors import InputError, StoreError, StoreMismatchError
 from headwater.estimators.stored.answers import StoreTopK
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
+    complete_manifest,
     form_from_name,
     form_name,
     parts_of,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.tracincp_base import TracInCPBase
     from headwater.store import Writer
+    from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
 
@@ -128,14 +130,9 @@ class GradientStore:
             StoreUnsafeError: a file leads out of the folder.
         """
         folder = StoreFolder(Path(path))
-        manifest = folder.read_manifest()
+        manifest = complete_manifest(folder)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
-        if not manifest.complete:
-            raise StoreIncompleteError(
-                f"the build of {path} was interrupted after {manifest.live} examples; "
-                f"GradientStore.build(estimator, path) goes on with it"
-            )
         given = binding_of(parts, form=stored["form"], dtype=stored["dtype"])
         refuse_mismatch(stored, given)
         return cls(folder.path, estimator, parts, manifest)
@@ -173,7 +170,7 @@ class GradientStore:
 
     def scores(self, inputs: Any, targets: Any = None) -> Float[Tensor, "Q N"]:
         """All scores, a row per query and a column per example, in the order of `ids`."""
-        return self._snapshot.scores(inputs, targets)
+        return self._snapshot.scores(*self._query_task(inputs, targets))
 
     def self_influence(self) -> Float[Tensor, " N"]:
         """Every example's self-influence, from the store alone."""
@@ -206,8 +203,9 @@ class GradientStore:
             InputError: an argument is of the wrong kind; `approximate` for a store without vectors.
             MissingDependencyError: `approximate` without faiss.
         """
+        task, batch = self._query_task(inputs, targets)
         return self._snapshot.top_k(
-            inputs, targets, k=k, side=side, recompute=recompute, approximate=approximate
+            task, batch, k=k, side=side, recompute=recompute, approximate=approximate
         )
 
     def append(
@@ -286,9 +284,12 @@ class GradientStore:
             self._commit(writer, replace(manifest, shards=tuple(entries)))
             writer.clean(self._manifest)
 
+    def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
+        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        return self._estimator._query_task(arguments, targets)
+
     def _show(self, manifest: Manifest) -> None:
-        shards = self._folder.open_shards(manifest)
-        self._snapshot = Snapshot(self._estimator, self._parts, manifest, shards)
+        self._snapshot = Snapshot(self._parts, manifest, self._folder.open_shards(manifest))
 
     @property
     def _manifest(self) -> Manifest:

@@ -23,32 +23,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.estimators.streamed import Streamed
-    from headwater.estimators.tracincp_base import TracInCPBase
     from headwater.forms import Gradients
     from headwater.store import Manifest, Shard
     from headwater.tasks import Task
 
 
 class Snapshot:
-    """The shards of one state of a store, and the estimator that queries go through.
+    """The shards of one state of a store, and the parts of an estimator that queries go through.
 
     Args:
-        estimator: reads queries.
-        parts: its parts, in the store's form.
+        parts: an estimator's, in the store's form.
         manifest: the state.
         shards: its shards, open.
     """
 
-    def __init__(
-        self,
-        estimator: TracInCPBase,
-        parts: Streamed,
-        manifest: Manifest,
-        shards: Sequence[Shard],
-    ) -> None:
+    def __init__(self, parts: Streamed, manifest: Manifest, shards: Sequence[Shard]) -> None:
         self.manifest = manifest
         self.shards = shards
-        self._estimator = estimator
         self._parts = parts
         self._answers = Answers(shards, manifest.weights)
         self._search: ApproximateSearch | None = None
@@ -58,9 +49,14 @@ class Snapshot:
         """The examples' ids, in the order of the columns of scores."""
         return [one for shard in self.shards for one in shard.ids]
 
-    def scores(self, inputs: Any, targets: Any) -> Float[Tensor, "Q N"]:
-        """All scores."""
-        return self._answers.scores(self._queries(inputs, targets))
+    def scores(self, task: Task, batch: Any) -> Float[Tensor, "Q N"]:
+        """All scores.
+
+        Args:
+            task: what is differentiated for a query.
+            batch: the queries, as a batch that the task reads.
+        """
+        return self._answers.scores(self._queries(task, batch))
 
     def self_influence(self) -> Float[Tensor, " N"]:
         """Every example's self-influence."""
@@ -68,15 +64,15 @@ class Snapshot:
 
     def top_k(
         self,
-        inputs: Any,
-        targets: Any,
+        task: Task,
+        batch: Any,
         *,
         k: int,
         side: Literal["proponents", "opponents"],
-        recompute: int | None,
-        approximate: int | None,
+        recompute: int | None = None,
+        approximate: int | None = None,
     ) -> StoreTopK:
-        """The strongest examples of every query; see `GradientStore.top_k`."""
+        """The strongest examples of every query; see `scores` and `GradientStore.top_k`."""
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise InputError(f"k is {k!r}; expected an int of at least 0")
         if side not in ("proponents", "opponents"):
@@ -86,7 +82,7 @@ class Snapshot:
                 raise InputError(
                     f"{name} is {count!r}; expected a number of candidates, at least k"
                 )
-        queries = self._queries(inputs, targets)
+        queries = self._queries(task, batch)
         second_stage = recompute is not None and not self._is_exact
         wanted = max(k, recompute or 0) if second_stage else k
         if approximate is None:
@@ -96,7 +92,6 @@ class Snapshot:
             indices, scores = self._answers.top_k_among(places, queries, k=wanted, side=side)
         exact = torch.full(indices.shape, self._is_exact)
         if second_stage:
-            task, batch = self._query_task(inputs, targets)
             indices, scores, exact = recomputed(
                 self._parts.with_form(None),
                 task,
@@ -135,18 +130,13 @@ class Snapshot:
         sign = 1 if side == "proponents" else -1
         return self._search.candidates(sign * vectors, min(count, self.manifest.live))
 
-    def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        return self._estimator._query_task(arguments, targets)
-
     @property
     def _like(self) -> Tensor:
         stored = DTYPES[self.manifest.binding["dtype"]]
         return torch.empty(0, dtype=torch.promote_types(stored, torch.float32))
 
-    def _queries(self, inputs: Any, targets: Any) -> list[Gradients]:
+    def _queries(self, task: Task, batch: Any) -> list[Gradients]:
         """The queries' gradients, by part, in forms for products with many examples."""
-        task, batch = self._query_task(inputs, targets)
         data, size = query_batches(task, batch)
         capture = Capture(self._parts.net, self._parts.selection)
         joined = None

@@ -1,0 +1,121 @@
+"""A store in the place of training data: an estimator that is given one answers from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from headwater.errors import InputError
+from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.stored.binding import (
+    checkpoints_binding,
+    complete_manifest,
+    form_from_name,
+    form_name,
+    model_binding,
+    refuse_mismatch,
+)
+from headwater.estimators.stored.snapshot import Snapshot
+from headwater.forms import Projected
+from headwater.store import StoreFolder
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.estimators.streamed import Streamed
+    from headwater.tasks import Task
+
+
+class Answering(Protocol):
+    """Whatever answers an estimator's three questions."""
+
+    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
+        """Every training example's self-influence."""
+
+    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
+        """All scores."""
+
+    def top_k(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        show_progress: bool,
+    ) -> KMostInfluentialResults:
+        """Each query's k highest or lowest scores."""
+
+
+def answering(parts: Streamed, source: Any, checkpoints: Any) -> Answering:
+    """What answers an estimator's questions: its own pass over the data, or a store.
+
+    Args:
+        parts: the estimator's.
+        source: its `influence_src_dataset`.
+        checkpoints: its `checkpoints`.
+    """
+    if isinstance(source, (str, Path)):
+        return FromStore(Path(source), parts, without_checkpoints=checkpoints is None)
+    return parts
+
+
+class FromStore:
+    """The answers of `Streamed` from a store, without its training data.
+
+    Args:
+        path: the store's folder.
+        parts: the estimator's. The checkpoints are visited for the gradients of queries, and once
+            here, to be held against those that the store was made of.
+        without_checkpoints: there are none; then only self-influence can be answered.
+
+    Raises:
+        StoreError: there is no such store, it isn't whole, or it was made of something else.
+    """
+
+    def __init__(self, path: Path, parts: Streamed, *, without_checkpoints: bool) -> None:
+        folder = StoreFolder(path)
+        manifest = complete_manifest(folder)
+        given = model_binding(parts)
+        if not without_checkpoints:
+            given |= checkpoints_binding(parts)
+        if parts.form is not None:
+            given["form"] = form_name(None, parts)
+        refuse_mismatch({field: manifest.binding.get(field) for field in given}, given)
+        form = form_from_name(manifest.binding["form"])
+        stored_as = parts.with_form(form if isinstance(form, Projected) else None)
+        self._path = path
+        self._without_checkpoints = without_checkpoints
+        self._snapshot = Snapshot(stored_as, manifest, folder.open_shards(manifest))
+
+    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
+        """Every stored example's self-influence."""
+        return self._snapshot.self_influence()
+
+    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
+        """All scores, a column per stored example."""
+        self._refuse_without_checkpoints()
+        return self._snapshot.scores(task, batch)
+
+    def top_k(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        show_progress: bool,
+    ) -> KMostInfluentialResults:
+        """Each query's k highest or lowest scores."""
+        self._refuse_without_checkpoints()
+        found = self._snapshot.top_k(task, batch, k=k, side=side)
+        return KMostInfluentialResults(found.indices, found.influence_scores)
+
+    def _refuse_without_checkpoints(self) -> None:
+        if self._without_checkpoints:
+            raise InputError(
+                f"checkpoints is None, so the estimator has nothing but the store at {self._path}, "
+                f"which is enough for self-influence; a query's own gradient is taken at the "
+                f"checkpoints that the store was made of: pass them"
+            )
