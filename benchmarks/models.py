@@ -21,6 +21,8 @@ def cnn() -> nn.Module:
 
 
 class Attention(nn.Module):
+    """Causal self-attention by `scaled_dot_product_attention`."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -35,6 +37,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
+    """A pre-norm transformer block."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -48,6 +52,8 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
+    """A GPT-style decoder whose head isn't tied."""
+
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4) -> None:
         super().__init__()
         self.tokens = nn.Embedding(1000, width)
@@ -65,6 +71,8 @@ class Decoder(nn.Module):
 
 
 class Residual(nn.Module):
+    """ResNet's basic block with GroupNorm."""
+
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False)
@@ -94,6 +102,8 @@ def resnet(width: int = 16) -> nn.Module:
 
 
 class LSTMClassifier(nn.Module):
+    """The last state of an LSTM is classified."""
+
     def __init__(self) -> None:
         super().__init__()
         self.tokens = nn.Embedding(1000, 64)
@@ -107,6 +117,8 @@ class LSTMClassifier(nn.Module):
 
 
 class EncoderClassifier(nn.Module):
+    """The mean of a transformer encoder's outputs is classified."""
+
     def __init__(self) -> None:
         super().__init__()
         self.tokens = nn.Embedding(1000, 128)

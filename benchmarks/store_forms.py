@@ -80,7 +80,7 @@ def recall(found: Tensor, exact: Tensor) -> float:
 
 
 def faiss_recall(store: GradientStore, queries: tuple[Tensor, Tensor], own: Tensor) -> list[str]:
-    """How much of a store's own top 10 is among what faiss finds, for several numbers of candidates."""
+    """How much of a store's own top 10 is among the candidates of faiss."""
     said = []
     for candidates in (10, 50, 200):
         found = store.top_k(*queries, k=K, approximate=candidates).indices

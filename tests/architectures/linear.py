@@ -121,6 +121,19 @@ class SharedInputOfBatchLength(nn.Module):
         return self.fc(torch.tanh(x @ self.generator(self.codes).T @ self.generator(self.codes)))
 
 
+class ExpandedParameter(nn.Module):
+    """What goes into a layer is a parameter's own memory, which the next checkpoint overwrites."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = nn.Parameter(torch.ones(1, 4))
+        self.generator = nn.Linear(4, 5)
+        self.fc = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.tanh(x * self.generator(self.code.expand(len(x), 4))))
+
+
 class TwoTowers(nn.Module):
     """Both inputs through one layer in one call, one below the other."""
 
@@ -171,6 +184,7 @@ LINEAR = [
     Architecture("users_own_hooks", with_the_users_own_hooks, floats(5)),
     Architecture("bilinear", Bilinear, both(floats(4), floats(3))),
     Architecture("linear_on_an_input_without_batch", SharedInput, floats(5)),
+    Architecture("linear_on_an_expanded_parameter", ExpandedParameter, floats(5)),
     Architecture("linear_on_a_constant_of_batch_length", SharedInputOfBatchLength, floats(5)),
     Architecture("two_towers_in_one_call", TwoTowers, both(floats(5), floats(5))),
     Architecture("conv1d_of_hugging_face", conv1d_of_hugging_face, floats(5)),

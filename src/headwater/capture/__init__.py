@@ -1,6 +1,7 @@
 """Per-example gradients of the selected parameters of any module."""
 
 from headwater.capture import rules as _rules  # registers the built-in rules
+from headwater.capture import stand_ins as _stand_ins  # and stand-ins
 from headwater.capture.borrowed import borrowed, eager
 from headwater.capture.capture import Capture
 from headwater.capture.independence import cuts_into_examples
@@ -21,4 +22,4 @@ __all__ = [
     "select",
 ]
 
-del _rules
+del _rules, _stand_ins

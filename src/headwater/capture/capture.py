@@ -14,8 +14,8 @@ from headwater.capture.completeness import OTHER_SCALE, disagreements, random_we
 from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.nonfinite import refuse_non_finite
-from headwater.capture.plan import Plan, listed
-from headwater.capture.recording import Record, Recorder
+from headwater.capture.plan import Plan, PlanChanged, listed
+from headwater.capture.recording import Record, Recorder, once_for_all
 from headwater.errors import CaptureError, ModelError
 from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
@@ -52,7 +52,7 @@ class Capture:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, the layers are recorded and exactly the selected parameters require grad."""
-        with self._recorder.attached(self._plan.ruled_modules()):
+        with self._recorder.attached(self._plan.ruled_modules(), self._plan.stand_ins()):
             self._freeze_the_rest()
             yield
 
@@ -129,6 +129,10 @@ class Capture:
         if not wrong:
             return
         ruled = [name for name in wrong if name not in self._plan.fallback]
+        shared = self._looked_up_for_all(ruled, captured.batch_size)
+        if shared:
+            self._recorder.spread.update(shared)
+            raise self._plan.changed(ruled)
         if ruled:
             raise self._plan.move_to_fallback(ruled, "its layer's rule disagrees with autograd")
         worst = max(wrong, key=wrong.__getitem__)
@@ -160,8 +164,17 @@ class Capture:
 
     def _by_rules(self, task: Task, batch: Any) -> tuple[dict[Block, Form], int] | None:
         """Forms of all that isn't left to the fallback; None if it has to be tried again."""
-        with self._recorder.listening():
-            total, size = task.summed(self.model, batch)
+        weights = (*self.model.parameters(), *self.model.buffers())
+        self._recorder.overwritten = {w.untyped_storage().data_ptr() for w in weights}
+        try:
+            with self._recorder.listening(task.size(batch)):
+                total, size = task.summed(self.model, batch)
+        except Exception as error:
+            if not self._recorder.spread:
+                raise
+            # A model that can't go on with an output once per example; or its own error, which
+            # will come again.
+            raise self._no_more_spread(str(error)) from error
         # The plan may have taken all that a recorded layer holds to the fallback.
         records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
@@ -212,9 +225,38 @@ class Capture:
         try:
             if not record.inputs_unchanged():
                 raise NotPerExample("its input was written to in place afterwards")
-            return self._named(record.module, self._plan.rule(record.module)(call), wanted, size)
+            rule = record.rule or self._plan.rule(record.module)
+            return self._named(record.module, rule(call), wanted, size)
         except NotPerExample as reason:
+            if self._can_be_spread(record.module, record.args, size):
+                self._recorder.spread.add(record.module)
+                raise self._plan.changed(wanted.values()) from reason
             raise self._plan.move_to_fallback(wanted.values(), str(reason)) from reason
+
+    def _can_be_spread(self, module: nn.Module, args: tuple[Any, ...], size: int) -> bool:
+        return module not in self._recorder.spread and once_for_all(args, size)
+
+    def _looked_up_for_all(self, names: list[str], size: int) -> set[nn.Module]:
+        """Tables among the parameters' layers that were asked for one list of ids for all examples.
+
+        Such as position embeddings, whose rule can't tell ids of a list as long as the batch is
+        large from one id per example.
+        """
+        owners = {self._plan.owner(name) for name in names}
+        return {
+            record.module
+            for record in self._recorder.records
+            if record.module in owners
+            and isinstance(record.module, nn.Embedding)
+            and self._can_be_spread(record.module, record.args, size)
+        }
+
+    def _no_more_spread(self, reason: str) -> PlanChanged:
+        names = {
+            name for module in self._recorder.spread for name in self._plan.wanted(module).values()
+        }
+        self._recorder.spread.clear()
+        return self._plan.move_to_fallback(names, reason)
 
     def _named(
         self,

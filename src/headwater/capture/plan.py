@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headwater.capture.registry import Rule, find_rule
+from headwater.capture.stand_in import StandIn, find_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,14 @@ class Plan:
                 if name in owners:
                     owners[name].append(module)
                     self._owned.setdefault(module, {})[local] = name
+        self._stand_ins: dict[nn.Module, StandIn] = {}
+        # What is used by a stand-in of the module that it is part of, and never called itself.
+        inside: set[nn.Module] = set()
+        for module in model.modules():
+            stand_in = find_stand_in(module)
+            if stand_in is not None:
+                self._stand_ins[module] = stand_in
+                inside.update(module.modules())
         for module in self._owned:
             rule = find_rule(module)
             if rule is not None:
@@ -49,7 +58,7 @@ class Plan:
         ruled = {
             name
             for name, modules in owners.items()
-            if all(module in self._rules for module in modules)
+            if all(module in self._rules or module in inside for module in modules)
         }
         missing = [name for name in selection if name not in ruled]
         if missing:
@@ -58,9 +67,7 @@ class Plan:
 
     def wanted(self, module: nn.Module) -> dict[str, str]:
         """The module's parameters that its rule is asked for: by name within it, the full name."""
-        if module not in self._rules:
-            return {}
-        owned = self._owned[module]
+        owned = self._owned.get(module, {})
         return {local: name for local, name in owned.items() if name not in self.fallback}
 
     def rule(self, module: nn.Module) -> Rule:
@@ -71,12 +78,30 @@ class Plan:
         """The modules whose rules are asked for something."""
         return [module for module in self._rules if self.wanted(module)]
 
+    def stand_ins(self) -> dict[nn.Module, StandIn]:
+        """The modules that compute by a stand-in, of which something is asked for."""
+        return {
+            module: stand_in
+            for module, stand_in in self._stand_ins.items()
+            if any(self.wanted(part) for part in module.modules())
+        }
+
+    def owner(self, name: str) -> nn.Module | None:
+        """The module of a parameter that belongs to one module alone."""
+        owners = [module for module, owned in self._owned.items() if name in owned.values()]
+        return owners[0] if len(owners) == 1 else None
+
     def move_to_fallback(self, names: Iterable[str], reason: str) -> PlanChanged:
         """Moves parameters to the fallback; returns what to raise."""
         moved = [name for name in self.selection if name in set(names)]
         self.fallback.update(moved)
         logger.info("%s: per-example gradients through torch.func (%s)", listed(moved), reason)
         return PlanChanged(listed(moved))
+
+    @staticmethod
+    def changed(names: Iterable[str]) -> PlanChanged:
+        """What to raise where parameters are captured in another way from now on."""
+        return PlanChanged(listed(list(names)))
 
 
 def listed(names: list[str]) -> str:

@@ -1,0 +1,5 @@
+"""A stand-in per layer type whose parameters are used deep inside it; importing registers all."""
+
+from headwater.capture.stand_ins import attention, recurrent
+
+__all__ = ["attention", "recurrent"]

@@ -1,0 +1,115 @@
+"""`nn.LSTM`, `nn.GRU`, `nn.RNN`: linear maps of inputs and of states, at every step."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear as apply_linear
+
+from headwater.capture.stand_in import Note, register_stand_in
+from headwater.capture.stand_ins.recurrence import GRURecurrence, LSTMRecurrence, RNNRecurrence
+from headwater.forms import Factored, Materialised
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from headwater.capture.layer_call import LayerCall
+    from headwater.forms import Form
+    from headwater.forms.gradients import Block
+
+# mypy knows `Function.apply` as untyped.
+_lstm: Any = LSTMRecurrence.apply
+_gru: Any = GRURecurrence.apply
+_rnn: Any = RNNRecurrence.apply
+
+# (T, B, I): inputs, as torch calls them; H: the width of a state; G: H times the number of gates.
+
+
+def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
+    """Batched sequences of one length; not `proj_size`, `PackedSequence`, nor a single sequence."""
+    inputs = args[0] if args else kwargs.get("input")
+    state = args[1] if len(args) > 1 else kwargs.get("hx")
+    if (
+        not isinstance(inputs, Tensor)
+        or inputs.dim() != 3
+        or module.proj_size
+        or module.training
+        or not inputs.numel()
+        # Whose products are in another precision than states.
+        or torch.is_autocast_enabled(inputs.device.type)
+    ):
+        return NotImplemented
+    x = inputs.transpose(0, 1) if module.batch_first else inputs
+    directions = 2 if module.bidirectional else 1
+    hidden, cell = _initial(module, state, x, directions)
+    last_hidden, last_cell = [], []
+    for layer in range(module.num_layers):
+        outputs = []
+        for direction in range(directions):
+            index = layer * directions + direction
+            suffix = f"_l{layer}" + ("_reverse" if direction else "")
+            steps = x.flip(0) if direction else x
+            out, h, c = _layer(module, note, steps, hidden[index], cell[index], suffix)
+            outputs.append(out.flip(0) if direction else out)
+            last_hidden.append(h)
+            last_cell.append(c)
+        x = torch.cat(outputs, dim=2) if directions == 2 else outputs[0]
+    final: Any = torch.stack(last_hidden)
+    if isinstance(module, nn.LSTM):
+        final = (final, torch.stack(last_cell))
+    return (x.transpose(0, 1) if module.batch_first else x), final
+
+
+def _initial(
+    module: nn.RNNBase, state: Any, x: Float[Tensor, "T B I"], directions: int
+) -> tuple[Tensor, Tensor]:
+    if state is None:
+        zeros = x.new_zeros(module.num_layers * directions, x.shape[1], module.hidden_size)
+        return zeros, zeros
+    return state if isinstance(module, nn.LSTM) else (state, state)
+
+
+def _layer(
+    module: nn.RNNBase, note: Note, x: Float[Tensor, "T B I"], h: Tensor, c: Tensor, suffix: str
+) -> tuple[Float[Tensor, "T B H"], Tensor, Tensor]:
+    """One layer in one direction: outputs of all steps, and the last state."""
+    weights = dict(module.named_parameters(recurse=False))
+    bias_ih, bias_hh = (weights.get(f"bias_{part}{suffix}") for part in ("ih", "hh"))
+    from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], bias_ih)
+    if not from_inputs.requires_grad:
+        from_inputs.requires_grad_()
+    # No gradient is asked at these weights: a rule makes it of what is noted.
+    weight = weights[f"weight_hh{suffix}"].detach()
+    bias = None if bias_hh is None else bias_hh.detach()
+    # What a step's state adds to the gates, gradients at which are asked for; it is zero, so that
+    # the recurrence can do without a product of its own per step in the graph.
+    from_states = from_inputs
+    if isinstance(module, nn.LSTM):
+        out, c = _lstm(from_inputs, weight, bias, h, c)
+    elif isinstance(module, nn.GRU):
+        from_states = torch.zeros_like(from_inputs, requires_grad=True)
+        out = _gru(from_inputs, from_states, weight, bias, h)
+    else:
+        out = _rnn(from_inputs, weight, bias, h, module.nonlinearity)
+    before = torch.cat([h[None], out[:-1]]).detach()
+    note(module, (x,), from_inputs, partial(_by_step, part="ih", suffix=suffix))
+    note(module, (before,), from_states, partial(_by_step, part="hh", suffix=suffix))
+    return out, out[-1], c
+
+
+def _by_step(call: LayerCall, *, part: str, suffix: str) -> dict[Block, Form]:
+    """A linear map at every step, steps first."""
+    inputs, grads = call.input.transpose(0, 1), call.output_grad.transpose(0, 1)
+    weight, bias = f"weight_{part}{suffix}", f"bias_{part}{suffix}"
+    if weight not in call.wanted:
+        return {(bias,): Materialised(grads.sum(dim=1))} if bias in call.wanted else {}
+    with_bias = bias in call.wanted
+    form = Factored(inputs[:, None], grads[:, None], bias=with_bias)
+    return {(weight, bias) if with_bias else (weight,): form}
+
+
+for layer_type in (nn.LSTM, nn.GRU, nn.RNN):
+    register_stand_in(layer_type, recurrent)

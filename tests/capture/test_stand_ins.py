@@ -1,0 +1,196 @@
+"""Stand-ins compute what their layers compute, and none of what they cover goes to the fallback."""
+
+import pytest
+import torch
+from torch import nn
+
+from headwater.capture import Capture, borrowed
+from headwater.tasks import LossTask
+from tests.architectures.zoo import BY_NAME
+from tests.oracles import tracin
+
+B, T, S, E = 3, 4, 5, 6
+
+RECURRENT = [
+    pytest.param(kind, options, id=f"{kind.__name__}-{options}")
+    for kind in (nn.LSTM, nn.GRU, nn.RNN)
+    for options in (
+        {},
+        {"bias": False},
+        {"batch_first": True, "num_layers": 2},
+        {"bidirectional": True, "num_layers": 2, "dropout": 0.5},
+    )
+] + [pytest.param(nn.RNN, {"nonlinearity": "relu"}, id="RNN of relu")]
+
+
+class Wrapped(nn.Module):
+    """A layer, called as a test says; its outputs flattened per example."""
+
+    def __init__(self, layer, call):
+        super().__init__()
+        self.layer, self.call = layer, call
+
+    def forward(self, *inputs):
+        return self.call(self.layer, *inputs)
+
+
+def total(outputs, targets):
+    return (outputs.square() * targets[:, None]).sum(dim=1)
+
+
+def batch_of(*inputs):
+    return (*inputs, torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64))
+
+
+def gradients_by_stand_in(model, batch):
+    """Per-example gradients, and the names of what the fallback had to do."""
+    names = tuple(tracin.trainable_names(model))
+    task = LossTask(total, reduction="none")
+    capture = Capture(model, names)
+    with borrowed(model), capture.attached():
+        found = capture.gradients(task, batch)
+        capture.check(found, task, batch, first=0, kind="training example")
+        rows = {}
+        shapes = {name: p.shape for name, p in model.named_parameters()}
+        for block, form in found.forms.items():
+            parts = form.split([shapes[name].numel() for name in block])
+            rows.update(zip(block, [part.materialise() for part in parts], strict=True))
+        fallback = set(capture._plan.fallback)
+    return torch.cat([rows[name] for name in names], dim=1), fallback
+
+
+def expected_gradients(model, batch):
+    names = tracin.trainable_names(model)
+    size = len(batch[-1])
+    rows = []
+    for index in range(size):
+        loss = total(model(*batch[:-1]), batch[-1])[index]
+        grads = torch.autograd.grad(loss, [dict(model.named_parameters())[n] for n in names])
+        rows.append(torch.cat([grad.flatten() for grad in grads]))
+    return torch.stack(rows)
+
+
+def check(model, batch):
+    model = model.double().eval()
+    found, fallback = gradients_by_stand_in(model, batch)
+    assert not fallback
+    torch.testing.assert_close(found, expected_gradients(model, batch), rtol=1e-10, atol=1e-12)
+
+
+def rows(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(3)
+
+
+@pytest.mark.parametrize("given_state", [False, True])
+@pytest.mark.parametrize(("kind", "options"), RECURRENT)
+def test_recurrent_layers(kind, options, given_state):
+    layer = kind(2, E, **options)
+    first = bool(options.get("batch_first"))
+    states = layer.num_layers * (2 if layer.bidirectional else 1)
+
+    def call(layer, x, h, c):
+        state = (h, c) if isinstance(layer, nn.LSTM) else h
+        out, final = layer(x, state) if given_state else layer(x)
+        final = final if isinstance(final, tuple) else (final,)
+        parts = [out if first else out.transpose(0, 1), *(s.transpose(0, 1) for s in final)]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    x = rows(B, T, 2) if first else rows(T, B, 2)
+    check(Wrapped(layer, call), batch_of(x, rows(states, B, E), rows(states, B, E)))
+
+
+def attention_call(mask=None, padding=None, cross=False, **options):
+    def call(layer, query, key):
+        arguments = (query, key, key) if cross else (query, query, query)
+        if not layer.batch_first:
+            arguments = tuple(a.transpose(0, 1) for a in arguments)
+        out, weights = layer(*arguments, attn_mask=mask, key_padding_mask=padding, **options)
+        out = out if layer.batch_first else out.transpose(0, 1)
+        return torch.cat([out.flatten(1), *([] if weights is None else [weights.flatten(1)])], 1)
+
+    return call
+
+
+CAUSAL = torch.ones(T, T).triu(1).bool()
+PADDING = torch.tensor([[False] * T, [False] * (T - 1) + [True], [False, False, True, True]])
+
+
+@pytest.mark.parametrize("layer_options", [{}, {"batch_first": True}, {"bias": False}], ids=str)
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(attention_call(), id="plain"),
+        pytest.param(attention_call(average_attn_weights=False), id="weights per head"),
+        pytest.param(attention_call(need_weights=False), id="without weights"),
+        pytest.param(attention_call(CAUSAL), id="mask"),
+        pytest.param(attention_call(CAUSAL, need_weights=False, is_causal=True), id="causal"),
+        pytest.param(attention_call(padding=PADDING), id="padding"),
+        pytest.param(attention_call(CAUSAL, PADDING, need_weights=False), id="mask and padding"),
+        pytest.param(attention_call(rows(T, T), PADDING.double() * -3), id="numbers as masks"),
+        pytest.param(attention_call(rows(B * 2, T, T)), id="a mask per head"),
+        pytest.param(attention_call(cross=True), id="other keys"),
+    ],
+)
+def test_attention(layer_options, call):
+    layer = nn.MultiheadAttention(E, 2, **layer_options)
+    nn.init.normal_(layer.out_proj.weight)
+    for name, parameter in layer.named_parameters():
+        if "bias" in name:
+            nn.init.normal_(parameter)
+    check(Wrapped(layer, call), batch_of(rows(B, T, E), rows(B, S, E)))
+
+
+def test_attention_with_widths_of_their_own():
+    layer = nn.MultiheadAttention(E, 3, kdim=2, vdim=4, batch_first=True)
+    nn.init.normal_(layer.in_proj_bias)
+    model = Wrapped(layer, lambda layer, q, k, v: layer(q, k, v)[0].flatten(1))
+    check(model, batch_of(rows(B, T, E), rows(B, S, 2), rows(B, S, 4)))
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm_with_projection", "packed_sequences", "cross_attention", "lstm_cells"]
+)
+def test_what_a_stand_in_does_not_cover_goes_through_the_fallback(name):
+    # That the numbers are right is seen in tests/estimators; here, that nothing is left behind.
+    model = BY_NAME[name].model()
+    capture = Capture(model, tuple(tracin.trainable_names(model)))
+    with borrowed(model), capture.attached():
+        pass
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_a_forward_of_ones_own_is_not_stood_in_for():
+    class Halved(nn.LSTM):
+        def forward(self, x):
+            return super().forward(x / 2)
+
+    layer = Halved(2, E, batch_first=True)
+    model = Wrapped(layer, lambda layer, x: layer(x)[0].flatten(1)).double().eval()
+    batch = batch_of(rows(B, T, 2))
+    found, fallback = gradients_by_stand_in(model, batch)
+    assert len(fallback) == 4
+    torch.testing.assert_close(found, expected_gradients(model, batch), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lstm_batch_first", "gru", "transformer_encoder"])
+def test_only_some_of_a_layers_parameters(name):
+    architecture = BY_NAME[name]
+    model = architecture.model().eval()
+    inputs, targets = architecture.training()
+    task = LossTask(architecture.loss, reduction="none")
+    everything = tracin.trainable_names(model)
+    for chosen in everything:
+        capture = Capture(model, (chosen,))
+        with borrowed(model), capture.attached():
+            found = capture.gradients(task, (*inputs, targets))
+            assert not capture._plan.fallback
+            (form,) = found.forms.values()
+            rows = form.materialise()
+        examples = architecture.examples(inputs, targets)
+        expected = tracin.per_example_gradients(model, architecture.loss_of_one, examples, [chosen])
+        torch.testing.assert_close(rows, expected, rtol=1e-10, atol=1e-12)
