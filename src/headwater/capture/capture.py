@@ -47,6 +47,8 @@ class Capture:
         self._like = torch.empty(0)
         # Set by whoever has looked at a batch with `cuts_into_examples`.
         self.batches_can_be_cut = False
+        # Whether a check has met a gradient that isn't zero.
+        self.seen_gradients = False
         self.weights_changed()
 
     @contextmanager
@@ -60,6 +62,8 @@ class Capture:
         """To be called after a checkpoint was loaded."""
         # A loader may put new parameters in the place of the old.
         self._parameters = dict(self.model.named_parameters())
+        weights = (*self._parameters.values(), *self.model.buffers())
+        self._recorder.overwritten = {w.untyped_storage().data_ptr() for w in weights}
         chosen = [self._parameters[name] for name in self.selection]
         dtype = torch.float32
         for parameter in chosen:
@@ -119,6 +123,8 @@ class Capture:
             found = autograd_gradients(loss, chosen)
         refuse_train_mode(self.model)
         expected = dict(zip(self.selection, found, strict=True))
+        if not self.seen_gradients:
+            self.seen_gradients = any(bool(gradient.count_nonzero()) for gradient in found)
         wrong = disagreements(captured, expected, weights)
         if wrong:
             with self._as_found():
@@ -164,8 +170,6 @@ class Capture:
 
     def _by_rules(self, task: Task, batch: Any) -> tuple[dict[Block, Form], int] | None:
         """Forms of all that isn't left to the fallback; None if it has to be tried again."""
-        weights = (*self.model.parameters(), *self.model.buffers())
-        self._recorder.overwritten = {w.untyped_storage().data_ptr() for w in weights}
         try:
             with self._recorder.listening(task.size(batch)):
                 total, size = task.summed(self.model, batch)

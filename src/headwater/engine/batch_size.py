@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # A batch whose activations stay in the last-level cache runs about as fast per example as any
 # larger one; below some dozens of examples the cost of calling operators shows.
 CACHE_BYTES = 32 * 2**20
-LARGEST = 1024
+LARGEST = 512
 
 
 def fitting_batch_size(

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.capture import Capture
+    from headwater.engine.quantity import Evaluator
     from headwater.forms import Gradients
+    from headwater.forms.input_products import InputProducts
     from headwater.tasks import Task
+
+
+# Examples of a later batch that are held against autograd.
+_LOOKED_AT = 32
 
 
 class CheckedCapture:
@@ -61,8 +67,26 @@ class CheckedCapture:
         self._captured += 1
         if self._captured >= self._next_check:
             self._next_check *= 2
-            self._capture.check(gradients, task, batch, first=first, kind=kind)
+            start, stop = self._looked_at(gradients.batch_size, kind)
+            if stop - start < gradients.batch_size:
+                part = task.examples(batch, start, stop, size=gradients.batch_size)
+                some = gradients.examples(start, stop)
+                self._capture.check(some, task, part, first=first + start, kind=kind)
+            else:
+                self._capture.check(gradients, task, batch, first=first, kind=kind)
         return gradients
+
+    def _looked_at(self, size: int, kind: str) -> tuple[int, int]:
+        """The examples of a batch that are held against autograd.
+
+        All of them where examples can't be taken out of their batch; else a few, at another place
+        in every batch, in a batch of their own: a gradient that is credited to the wrong example,
+        or depends on the others, shows in few as in many.
+        """
+        if not self._capture.batches_can_be_cut or kind != self._kind or size <= _LOOKED_AT:
+            return 0, size
+        start = self._captured * 7919 % (size - _LOOKED_AT + 1)
+        return start, start + _LOOKED_AT
 
     def columns(
         self,
@@ -70,10 +94,17 @@ class CheckedCapture:
         batch: Any,
         start: int,
         factor: float,
-        evaluator: Callable[[Gradients], Tensor],
+        evaluator: Evaluator,
+        products: InputProducts | None = None,
     ) -> Tensor:
+        """A batch's numbers, times `factor`.
+
+        Args:
+            start: the index of the batch's first example.
+            products: of inputs, known from other checkpoints.
+        """
         gradients = self._exact(task, batch, first=start, kind=self._kind)
-        columns = evaluator(self._projected(gradients))
+        columns = evaluator(self._projected(gradients), products)
         # A table's products skip the rows that aren't common, and what is not finite there.
         hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
         if hidden or not bool(torch.isfinite(columns).all()):

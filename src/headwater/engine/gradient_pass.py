@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from headwater.capture import Capture
 from headwater.engine.session import Session
-from headwater.engine.weights import Weights, weights_nbytes
+from headwater.engine.weights import Weights, named_tensors, weights_nbytes
 from headwater.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from headwater.checkpoints import CheckpointSeries
     from headwater.engine.training_data import TrainingData
@@ -107,13 +107,14 @@ class GradientPass:
         assert count is not None
         resident = count * weights_nbytes(self._model) <= self._budget // 2
         kept: list[Weights] = []
+        tensors: list[tuple[str, Tensor]] = []
         for number, (start, batch) in enumerate(session.batches()):
             if number < skip:
                 continue
             found = []
             if kept:
                 for index, weights in enumerate(kept):
-                    weights.install(self._model)
+                    weights.install(tensors)
                     session.checked.checkpoint = index
                     found.append(self._gradients(session, batch, start))
             else:
@@ -122,6 +123,7 @@ class GradientPass:
                         found.append(self._gradients(session, batch, start))
                         if resident:
                             kept.append(Weights(self._model))
+                            tensors = named_tensors(self._model)
             yield Recorded(start, found)
 
     def _gradients(self, session: Session, batch: object, start: int) -> Gradients:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torch import Tensor
 
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Float
-    from torch import Tensor
-
+    from headwater.forms.input_products import InputProducts
     from headwater.tasks import Task
 
+
+Evaluator: TypeAlias = Callable[[Gradients, "InputProducts | None"], Tensor]
+"""From B examples' gradients, and products of inputs that are known, to R numbers each (R, B)."""
 
 # Enough to see what a query takes, and few enough to fit wherever one does.
 _FEW = 2
@@ -39,13 +41,17 @@ class Quantity(ABC):
     @abstractmethod
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
-    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
+    ) -> Evaluator:
         """What turns a batch's gradients into rows `start` to before `stop`, at present weights.
 
         Args:
             capture: `(task, batch, first=, kind=) -> Gradients`, checked.
             batch_size: how many queries to capture at a time.
         """
+
+    def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
+        """The evaluator, sharing with that of another checkpoint what they have in common."""
+        return evaluator
 
     @abstractmethod
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
@@ -63,8 +69,8 @@ class SelfInfluence(Quantity):
 
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
-    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
-        return lambda examples: examples.squared_norm()[None]
+    ) -> Evaluator:
+        return lambda examples, products: examples.squared_norm()[None]
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         return 0.0
@@ -89,13 +95,19 @@ class PairScores(Quantity):
 
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
-    ) -> Callable[[Gradients], Float[Tensor, "R B"]]:
+    ) -> Evaluator:
         captured = []
         for first in range(start, stop, batch_size):
             queries = self._queries(first, min(first + batch_size, stop))
             gradients = capture(self._task, queries, first=first, kind="query")
             captured.append(gradients.for_pairs(queries=stop - start))
         return Gradients.cat(captured).dot
+
+    def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
+        queries, others = (getattr(one, "__self__", None) for one in (evaluator, other))
+        assert isinstance(queries, Gradients)
+        assert isinstance(others, Gradients)
+        return queries.with_inputs_of(others).dot
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         queries = self._queries(0, min(batch_size, self.rows))

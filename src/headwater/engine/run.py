@@ -6,22 +6,25 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
-from headwater.engine.weights import Weights, weights_nbytes
+from headwater.engine.weights import Weights, named_tensors, weights_nbytes
 from headwater.errors import CaptureError, InputError
+from headwater.forms.input_products import InputProducts
+from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import nn
 
     from headwater.checkpoints import CheckpointSeries, LoadedCheckpoint
-    from headwater.engine.quantity import Quantity
+    from headwater.engine.quantity import Evaluator, Quantity
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
     from headwater.tasks import Task
@@ -157,20 +160,24 @@ class Run:
         batches: Iterable[Numbered],
     ) -> None:
         checked = session.checked
-        kept = []
+        kept: list[tuple[LoadedCheckpoint, Weights, Evaluator]] = []
         while loaded is not None:
             evaluator = quantity.prepare(checked, 0, quantity.rows, session.batch_size)
+            if kept:
+                evaluator = quantity.alike(evaluator, kept[0][2])
             kept.append((loaded, Weights(self._model), evaluator))
             loaded = session.next(visits)
+        tensors = named_tensors(self._model)
         with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
             for start, batch in batches:
                 block: Tensor | None = None
+                products = InputProducts(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
                 for checkpoint, weights, evaluator in kept:
                     if len(kept) > 1:
-                        weights.install(self._model)
+                        weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(self._task, batch, start, factor, evaluator)
+                    columns = checked.columns(self._task, batch, start, factor, evaluator, products)
                     block = columns if block is None else block.add_(columns)
                 assert block is not None
                 sink.add(start, block)

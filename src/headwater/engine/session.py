@@ -132,7 +132,8 @@ class Session:
         while not all(self._agrees(*each) for each in pending):
             pass
         for task, batch, _ in pending[:1]:
-            self._capture.refuse_detached(task, batch)
+            if not self._capture.seen_gradients:
+                self._capture.refuse_detached(task, batch)
 
     def _agrees(self, task: Task, batch: Any, kind: str) -> bool:
         gradients = self._capture.gradients

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     IterableDataset,
     RandomSampler,
+    SequentialSampler,
     Subset,
     SubsetRandomSampler,
+    TensorDataset,
     WeightedRandomSampler,
     default_collate,
 )
@@ -76,9 +80,10 @@ class TrainingData:
         Args:
             batch_size: examples per batch of a Dataset; not used for a loader of the user's own.
         """
-        if isinstance(self._source, DataLoader):
-            return iter(self._source)
-        return iter(DataLoader(self._source, batch_size=batch_size, shuffle=False))
+        loader = self._source
+        if not isinstance(loader, DataLoader):
+            loader = DataLoader(self._source, batch_size=batch_size, shuffle=False)
+        return _slices(loader) if _only_stacks_rows(loader) else iter(loader)
 
     def number_of_batches(self, batch_size: int) -> int | None:
         """How many batches a pass has, where it can be known beforehand."""
@@ -139,6 +144,31 @@ class TrainingData:
         dataset: Sequence[Any] = self._source
         examples = [dataset[index] for index in range(min(size, len(dataset)))]
         return default_collate(examples) if examples else None
+
+
+def _only_stacks_rows(loader: DataLoader[Any]) -> bool:
+    """Whether a batch is rows of tensors, in order: what slices of these tensors are too."""
+    return (
+        type(loader) is DataLoader
+        and type(loader.dataset) is TensorDataset
+        and all(type(tensor) is Tensor for tensor in loader.dataset.tensors)
+        and type(loader.sampler) is SequentialSampler
+        and type(loader.batch_sampler) is BatchSampler
+        and loader.collate_fn is default_collate
+        and loader.num_workers == 0
+        and not loader.pin_memory
+    )
+
+
+def _slices(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
+    # Fetching and stacking rows one by one takes as long as half a plain pass of a small model.
+    dataset = loader.dataset
+    assert isinstance(dataset, TensorDataset)
+    size, count = loader.batch_size or 1, len(dataset)
+    last = count - count % size if loader.drop_last else count
+    for start in range(0, last, size):
+        # Copies, as stacking makes them: a model may write to what it is given.
+        yield [tensor[start : start + size].clone() for tensor in dataset.tensors]
 
 
 def _length(sized: Any) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from headwater.engine.quantity import Quantity
+from headwater.engine.quantity import Evaluator, Quantity
 from headwater.forms import Gradients, Materialised
 from headwater.forms.projected import PROJECTED
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import torch
-    from jaxtyping import Float
-    from torch import Tensor
 
     from headwater.forms import Form
     from headwater.forms.gradients import Block
@@ -37,9 +35,9 @@ class Vectors(Quantity):
 
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
-    ) -> Callable[[Gradients], Float[Tensor, "D B"]]:
+    ) -> Evaluator:
         # A copy: the run scales what it is given in place.
-        return lambda examples: examples.forms[PROJECTED].materialise()[:, start:stop].mT.clone()
+        return lambda examples, _: examples.forms[PROJECTED].materialise()[:, start:stop].mT.clone()
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         return 0.0

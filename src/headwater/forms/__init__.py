@@ -1,5 +1,6 @@
 """What a batch of per-example gradients is, and the algebra on it."""
 
+from headwater.forms.convolved import Convolved
 from headwater.forms.dot import dot
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
@@ -11,6 +12,7 @@ from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
 
 __all__ = [
+    "Convolved",
     "Factored",
     "Form",
     "Gradients",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.convolved import Convolved
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
 from headwater.forms.rows import Rows
@@ -24,8 +25,10 @@ def add(forms: Sequence[Form]) -> Form:
     Uses that have the same algebra become one form with more positions: a sum over the positions
     of both uses is the sum of the uses. The rest stays apart in a `Summed`.
     """
+    if len(forms) == 1:
+        return forms[0]
     kinds: dict[object, list[Form]] = {}
-    for form in forms:
+    for form in (f.factored() if isinstance(f, Convolved) else f for f in forms):
         kinds.setdefault(_kind(form), []).append(form)
     merged = [_merge(same) for same in kinds.values()]
     return merged[0] if len(merged) == 1 else Summed(tuple(merged))

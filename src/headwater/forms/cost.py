@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headwater.forms.convolved import Convolved
     from headwater.forms.factored import Factored
     from headwater.forms.rows import Rows
 
@@ -35,27 +36,27 @@ BYTES_WEIGHT = 2.0
 SCRATCH_BYTES = 16 * 2**20
 
 
-def _gradient_numbers(form: Factored) -> int:
-    _, groups, _, fan_in = form.inputs.shape
-    return groups * fan_in * form.output_grads.shape[3]
+def _gradient_numbers(form: Factored | Convolved) -> int:
+    return form.groups * form.fan_in * form.fan_out
 
 
-def _factor_numbers(form: Factored) -> int:
-    _, groups, _, fan_in = form.inputs.shape
-    return groups * (fan_in + form.output_grads.shape[3])
+def _factor_numbers(form: Factored | Convolved) -> int:
+    return form.groups * (form.fan_in + form.fan_out)
 
 
-def norm_is_cheaper_factored(form: Factored) -> bool:
+def norm_is_cheaper_factored(form: Factored | Convolved) -> bool:
     """Whether a squared norm costs less from the factors than from the gradient written out."""
     positions, itemsize = form.positions, form.inputs.element_size()
     factored = float(positions * positions * _factor_numbers(form))
-    factored += BYTES_WEIGHT * itemsize * 2 * positions * positions * form.inputs.shape[1]
+    factored += BYTES_WEIGHT * itemsize * 2 * positions * positions * form.groups
     materialised = float(positions * _gradient_numbers(form))
     materialised += BYTES_WEIGHT * itemsize * 2 * _gradient_numbers(form)
     return factored < materialised
 
 
-def pairs_are_cheaper_factored(form: Factored, *, queries: int, query_positions: int) -> bool:
+def pairs_are_cheaper_factored(
+    form: Factored | Convolved, *, queries: int, query_positions: int
+) -> bool:
     """Whether products with `queries` queries cost less from the factors of both sides.
 
     Counted per training example; a query's own gradient is written out once per checkpoint and
@@ -65,7 +66,7 @@ def pairs_are_cheaper_factored(form: Factored, *, queries: int, query_positions:
     if positions == query_positions == 1:
         return True
     blocks = queries * query_positions * positions
-    factored = blocks * (_factor_numbers(form) + BYTES_WEIGHT * itemsize * 2 * form.inputs.shape[1])
+    factored = blocks * (_factor_numbers(form) + BYTES_WEIGHT * itemsize * 2 * form.groups)
     numbers = _gradient_numbers(form)
     materialised = numbers * (positions + queries + BYTES_WEIGHT * itemsize * 2)
     return factored < materialised
@@ -82,7 +83,7 @@ def table_is_cheaper_written_out(form: Rows, *, queries: int) -> bool:
     return written_out < looked_up
 
 
-def factors_are_smaller(form: Factored) -> bool:
+def factors_are_smaller(form: Factored | Convolved) -> bool:
     """Whether the factors are fewer numbers than the gradient written out."""
     return form.positions * _factor_numbers(form) < _gradient_numbers(form)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.convolved import Convolved
 from headwater.forms.cost import (
     examples_per_scratch,
     pairs_are_cheaper_factored,
@@ -29,17 +30,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.forms.form import Form
+    from headwater.forms.input_products import InputProducts
 
 
-def dot(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
+def dot(
+    queries: Form, examples: Form, products: InputProducts | None = None
+) -> Float[Tensor, "Q B"]:
     """The dot product of every query's gradient with every example's, for one block of parameters.
 
     Exact whatever the two forms are; the algebra is the cheapest that the pair allows.
+
+    Args:
+        queries: Q gradients.
+        examples: B gradients.
+        products: of inputs, known from other checkpoints.
     """
     if isinstance(examples, Scaled):
-        return dot(queries, examples.form).mul_(examples.factors)
+        return dot(queries, examples.form, products).mul_(examples.factors)
     if isinstance(queries, Scaled):
-        return dot(queries.form, examples).mul_(queries.factors[:, None])
+        return dot(queries.form, examples, products).mul_(queries.factors[:, None])
+    if isinstance(queries, Convolved):
+        queries = queries.factored()
+    if isinstance(examples, Convolved):
+        return _dot_convolved(queries, examples)
     if isinstance(queries, Summed):
         return torch.stack([dot(part, examples) for part in queries.parts]).sum(dim=0)
     if isinstance(examples, Summed):
@@ -59,8 +72,10 @@ def dot(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
         isinstance(queries, Factored)
         and isinstance(examples, Factored)
         and queries.layout == examples.layout
-        and queries.inputs.shape[1] == examples.inputs.shape[1]
+        and queries.groups == examples.groups
     ):
+        if queries.positions == examples.positions == 1:
+            return _dot_single(queries, examples, products)
         return _dot_factored(queries, examples)
     return _dot_written_out(queries, examples)
 
@@ -72,9 +87,9 @@ def for_pairs(form: Form, *, queries: int) -> Form:
         form: the gradients of some of the queries, or of all.
         queries: how many queries there are in all.
     """
-    if isinstance(form, Factored):
+    if isinstance(form, (Factored, Convolved)):
         if pairs_are_cheaper_factored(form, queries=queries, query_positions=form.positions):
-            return form
+            return form.factored() if isinstance(form, Convolved) else form
         return Materialised(form.materialise())
     if isinstance(form, Rows):
         if table_is_cheaper_written_out(form, queries=queries):
@@ -90,35 +105,68 @@ def for_pairs(form: Form, *, queries: int) -> Form:
     return form
 
 
+def _dot_single(
+    queries: Factored, examples: Factored, products: InputProducts | None
+) -> Float[Tensor, "Q B"]:
+    """(x . x' + [bias]) (d . d'), of one position each."""
+    total = None
+    for group in range(queries.groups):
+        left, right = queries.inputs[:, group, 0], examples.inputs[:, group, 0]
+        grads = queries.output_grads[:, group, 0] @ examples.output_grads[:, group, 0].mT
+        inputs = products.of(left, right) if products is not None else None
+        if inputs is None:
+            inputs = left @ right.mT
+        product = grads.addcmul_(grads, inputs) if queries.bias else grads.mul_(inputs)
+        total = product if total is None else total.add_(product)
+    assert total is not None
+    return total
+
+
 def _dot_factored(queries: Factored, examples: Factored) -> Float[Tensor, "Q B"]:
-    groups = queries.inputs.shape[1]
-    if queries.positions == examples.positions == 1:
-        total = None
-        for group in range(groups):
-            inputs = queries.inputs[:, group, 0] @ examples.inputs[:, group, 0].mT
-            grads = queries.output_grads[:, group, 0] @ examples.output_grads[:, group, 0].mT
-            product = (inputs.add_(1) if queries.bias else inputs).mul_(grads)
-            total = product if total is None else total.add_(product)
-        assert total is not None
-        return total
+    """The sum over positions s and t of (x_s . x'_t + [bias]) (d_s . d'_t)."""
     result = queries.inputs.new_zeros(queries.batch_size, examples.batch_size)
     itemsize = queries.inputs.element_size()
-    # Tiles of (one query's positions) x (some examples' positions), so that both Gram blocks and
-    # their product stay in cache.
-    width = examples_per_scratch(2 * queries.positions * examples.positions, itemsize)
+    # Tiles of (some queries' positions) x (some examples' positions), so that both Gram blocks
+    # stay in cache; few examples suffice for a product at full speed.
+    pair = 2 * queries.positions * examples.positions
+    at_once = min(queries.batch_size, max(1, examples_per_scratch(pair * 8, itemsize)))
+    width = examples_per_scratch(pair * at_once, itemsize)
     for start in range(0, examples.batch_size, width):
-        stop = start + width
-        for group in range(groups):
+        stop = min(start + width, examples.batch_size)
+        for group in range(queries.groups):
             inputs = examples.inputs[start:stop, group].flatten(0, 1).mT
             grads = examples.output_grads[start:stop, group].flatten(0, 1).mT
-            for query in range(queries.batch_size):
-                gram = queries.inputs[query, group] @ inputs
-                gram = (gram.add_(1) if queries.bias else gram).mul_(
-                    queries.output_grads[query, group] @ grads
-                )
-                per_example = gram.view(queries.positions, -1, examples.positions).sum(dim=(0, 2))
-                result[query, start:stop] += per_example
+            for low in range(0, queries.batch_size, at_once):
+                high = min(low + at_once, queries.batch_size)
+                gram = queries.inputs[low:high, group].flatten(0, 1) @ inputs
+                other = queries.output_grads[low:high, group].flatten(0, 1) @ grads
+                gram = other.addcmul_(other, gram) if queries.bias else other.mul_(gram)
+                tiles = gram.view(high - low, queries.positions, -1, examples.positions)
+                result[low:high, start:stop] += tiles.sum(dim=(1, 3))
     return result
+
+
+def _dot_convolved(queries: Form, examples: Convolved) -> Float[Tensor, "Q B"]:
+    """Products with windows, as many examples at a time as stay in the cache."""
+    blocks = []
+    for piece in examples.factored_pieces(scratch_each=examples.numbers):
+        if isinstance(queries, Factored):
+            blocks.append(dot(queries, piece))
+        else:
+            blocks.append(_dot_with_written(queries.materialise(), piece))
+    return torch.cat(blocks, dim=1)
+
+
+def _dot_with_written(left: Float[Tensor, "Q P"], examples: Form) -> Float[Tensor, "Q B"]:
+    """Products with gradients that are written out here; a weight and its bias stay apart."""
+    if not isinstance(examples, Factored):
+        return left @ examples.materialise().mT
+    weight, *bias = examples.written()
+    size = weight.shape[1]
+    product = left[:, :size] @ weight.mT
+    for part in bias:
+        product.addmm_(left[:, size:], part.mT)
+    return product
 
 
 def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
@@ -129,4 +177,4 @@ def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
         return left @ examples.gradients.mT
     # Written out a few examples at a time: the block of gradients never outgrows the cache.
     pieces = examples.pieces(left.shape[1])
-    return torch.cat([left @ piece.materialise().mT for piece in pieces], dim=1)
+    return torch.cat([_dot_with_written(left, piece) for piece in pieces], dim=1)

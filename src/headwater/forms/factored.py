@@ -48,10 +48,24 @@ class Factored(Form):
         return self.inputs.shape[2]
 
     @property
+    def groups(self) -> int:
+        """The number of groups G."""
+        return self.inputs.shape[1]
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one group, I."""
+        return self.inputs.shape[3]
+
+    @property
+    def fan_out(self) -> int:
+        """Outputs of one group, O."""
+        return self.output_grads.shape[3]
+
+    @property
     def numbers(self) -> int:
         """The length of one gradient written out, P."""
-        _, groups, _, fan_in = self.inputs.shape
-        return groups * self.output_grads.shape[3] * (fan_in + self.bias)
+        return self.groups * self.fan_out * (self.fan_in + self.bias)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -62,28 +76,38 @@ class Factored(Form):
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         if self.positions == 1:
-            inputs = self.inputs.square().sum(dim=(2, 3)) + self.bias
-            return (inputs * self.output_grads.square().sum(dim=(2, 3))).sum(dim=1)
+            inputs: Tensor = torch.linalg.vector_norm(self.inputs, dim=(2, 3)).square_()
+            grads: Tensor = torch.linalg.vector_norm(self.output_grads, dim=(2, 3)).square_()
+            return inputs.add_(self.bias).mul_(grads).sum(dim=1)
         if norm_is_cheaper_factored(self):
-            pieces = self.pieces(2 * self.inputs.shape[1] * self.positions * self.positions)
-            return torch.cat([piece._norm_of_factors() for piece in pieces])
-        pieces = self.pieces(self.numbers)
-        return torch.cat([Materialised(p.materialise()).squared_norm() for p in pieces])
+            pieces = self.pieces(2 * self.groups * self.positions * self.positions)
+            return torch.cat([piece.norm_of_factors() for piece in pieces])
+        return torch.cat([piece.norm_of_written() for piece in self.pieces(self.numbers)])
 
-    def _norm_of_factors(self) -> Float[Tensor, " B"]:
-        """<sum_s d_s x_s^T, sum_t d_t x_t^T> = sum over s and t of (x_s . x_t) (d_s . d_t)."""
+    def norm_of_written(self) -> Float[Tensor, " B"]:
+        """Squared norms by writing out."""
+        norms = [Materialised(part).squared_norm() for part in self.written()]
+        return norms[0] if len(norms) == 1 else norms[0].add_(norms[1])
+
+    def norm_of_factors(self) -> Float[Tensor, " B"]:
+        """Squared norms without writing out: the sum over s and t of (x_s . x_t) (d_s . d_t)."""
         inputs = self.inputs @ self.inputs.mT
         grads = self.output_grads @ self.output_grads.mT
         return (inputs.add_(1) if self.bias else inputs).mul_(grads).sum(dim=(1, 2, 3))
 
     def materialise(self) -> Float[Tensor, "B P"]:
+        parts = self.written()
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def written(self) -> list[Float[Tensor, "B p"]]:
+        """What `materialise` joins: the gradients of the weight, and those of a bias."""
         if self.layout == "oi":
             weight = self.output_grads.mT @ self.inputs
         else:
             weight = self.inputs.mT @ self.output_grads
         if not self.bias:
-            return weight.flatten(1)
-        return torch.cat([weight.flatten(1), self.output_grads.sum(dim=2).flatten(1)], dim=1)
+            return [weight.flatten(1)]
+        return [weight.flatten(1), self.output_grads.sum(dim=2).flatten(1)]
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         weighted = self.output_grads * weights[:, None, None, None]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from headwater.forms.convolved import Convolved
 from headwater.forms.dot import dot, for_pairs
+from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.forms.form import Form
+    from headwater.forms.input_products import InputProducts
 
 Block: TypeAlias = tuple[str, ...]
 """The names of the parameters whose gradients one form holds, in order."""
@@ -38,12 +41,19 @@ class Gradients:
     batch_size: int
     like: Tensor
 
-    def dot(self, examples: Gradients) -> Float[Tensor, "Q B"]:
-        """The product of each of these gradients with each of the other's, over all parameters."""
+    def dot(
+        self, examples: Gradients, products: InputProducts | None = None
+    ) -> Float[Tensor, "Q B"]:
+        """The product of each of these gradients with each of the other's, over all parameters.
+
+        Args:
+            examples: B gradients.
+            products: of inputs, known from other checkpoints.
+        """
         total: Tensor | None = None
         for block, form in self.forms.items():
             if block in examples.forms:
-                product = dot(form, examples.forms[block])
+                product = dot(form, examples.forms[block], products)
                 total = product if total is None else total.add_(product)
         if total is None:
             return self.like.new_zeros(self.batch_size, examples.batch_size)
@@ -63,6 +73,22 @@ class Gradients:
             queries: how many queries there are in all, these among them.
         """
         forms = {block: for_pairs(form, queries=queries) for block, form in self.forms.items()}
+        return Gradients(forms, self.batch_size, self.like)
+
+    def with_inputs_of(self, other: Gradients) -> Gradients:
+        """The same gradients, holding the other's own tensors as inputs where they are equal.
+
+        Saves memory, and tells `InputProducts` what checkpoints have in common.
+        """
+        forms = dict(self.forms)
+        for block, form in self.forms.items():
+            same = other.forms.get(block)
+            if (
+                isinstance(form, Factored)
+                and isinstance(same, Factored)
+                and torch.equal(form.inputs, same.inputs)
+            ):
+                forms[block] = form.with_tensors((same.inputs, form.output_grads))
         return Gradients(forms, self.batch_size, self.like)
 
     def examples(self, start: int, stop: int) -> Gradients:
@@ -105,4 +131,11 @@ def _cat(forms: list[Form | None], batches: Sequence[Gradients]) -> Form:
 
 def _shape(form: Form) -> object:
     parts = getattr(form, "parts", (form,))
-    return tuple(type(part) for part in parts)
+    return tuple(_kind(part) for part in parts)
+
+
+def _kind(form: Form) -> object:
+    if isinstance(form, Convolved):
+        # Images of another size can't be joined.
+        return (Convolved, form.inputs.shape[1:])
+    return type(form)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from headwater.errors import InputError
+from headwater.forms.convolved import Convolved
 from headwater.forms.factored import Factored
 from headwater.forms.gradients import Gradients
 from headwater.forms.materialised import Materialised
@@ -109,6 +110,9 @@ def project(form: Form, sketches: Sequence[Sketch]) -> Float[Tensor, "B D"]:
         return torch.stack([project(part, sketches) for part in form.parts]).sum(dim=0)
     if isinstance(form, Rows):
         return _of_rows(form, sketches[0])
+    if isinstance(form, Convolved):
+        pieces = form.factored_pieces(scratch_each=form.numbers)
+        return torch.cat([project(piece, sketches) for piece in pieces])
     if isinstance(form, Factored) and sketches[0].two_sided:
         weight = torch.cat([_of_factors(piece, sketches[0]) for piece in _pieces(form, sketches)])
         if not form.bias:

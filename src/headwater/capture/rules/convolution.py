@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.registry import register_rule
-from headwater.forms import Factored, Form, Materialised
+from headwater.forms import Convolved, Factored, Form, Materialised
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,14 +26,34 @@ def convolution(call: LayerCall) -> dict[Block, Form]:
     dims = len(module.kernel_size)
     if grads.dim() != dims + 2:
         raise NotPerExample("an input without a batch axis")
-    output_grads = by_group(grads.flatten(2), module.groups, call.batch_size)
     if call.wanted == {"bias"}:
-        return {("bias",): Materialised(output_grads.sum(dim=2).flatten(1))}
-    padded = _padded(call.input, module)
-    windows = unfold(padded, module.kernel_size, module.stride, module.dilation, grads.shape[2:])
-    inputs = by_group(windows, module.groups, call.batch_size)
+        rows = by_group(grads.flatten(2), module.groups, call.batch_size)
+        return {("bias",): Materialised(rows.sum(dim=2).flatten(1))}
     bias = "bias" in call.wanted
-    return {("weight", "bias") if bias else ("weight",): Factored(inputs, output_grads, bias=bias)}
+    names = ("weight", "bias") if bias else ("weight",)
+    form = Convolved(
+        _padded(call.input, module),
+        grads,
+        module.kernel_size,
+        module.stride,
+        module.dilation,
+        groups=module.groups,
+        bias=bias,
+    )
+    if len(grads) != call.batch_size:
+        return {names: _of_several_images(form, call.batch_size)}
+    return {names: form}
+
+
+def _of_several_images(form: Convolved, batch_size: int) -> Factored:
+    """Images of one example after the other are more positions of the same."""
+    images = form.factored()
+    if images.batch_size % batch_size:
+        raise NotPerExample(f"{images.batch_size} images in a batch of {batch_size}")
+    inputs, output_grads = (
+        part.unflatten(0, (batch_size, -1)).transpose(1, 2).flatten(2, 3) for part in images.tensors
+    )
+    return images.with_tensors((inputs, output_grads))
 
 
 def _padded(inputs: Tensor, module: ConvNd) -> Tensor:
@@ -45,25 +64,6 @@ def _padded(inputs: Tensor, module: ConvNd) -> Tensor:
     return pad(
         inputs, amounts, mode="constant" if module.padding_mode == "zeros" else module.padding_mode
     )
-
-
-def unfold(
-    inputs: Float[Tensor, "N C ..."],
-    kernel_size: tuple[int, ...],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-    output_size: torch.Size,
-) -> Float[Tensor, "N I S"]:
-    """For every output position the inputs that a kernel sees there, as a view where possible."""
-    dims = len(kernel_size)
-    for axis in range(dims):
-        reach = dilation[axis] * (kernel_size[axis] - 1) + 1
-        inputs = inputs.unfold(2 + axis, reach, stride[axis])[..., :: dilation[axis]]
-        inputs = inputs.narrow(2 + axis, 0, output_size[axis])
-    # (N, C, positions..., kernel...) -> (N, C, kernel..., positions...)
-    order = (0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
-    windows = inputs.permute(order)
-    return windows.flatten(2 + dims).flatten(1, 1 + dims)
 
 
 def by_group(

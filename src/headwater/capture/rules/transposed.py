@@ -9,8 +9,9 @@ from torch.nn.functional import pad
 
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.registry import register_rule
-from headwater.capture.rules.convolution import by_group, unfold
+from headwater.capture.rules.convolution import by_group
 from headwater.forms import Factored, Form, Materialised
+from headwater.forms.convolved import unfolded
 
 if TYPE_CHECKING:
     from headwater.forms.gradients import Block
@@ -33,9 +34,9 @@ def transposed_convolution(call: LayerCall) -> dict[Block, Form]:
         assert not isinstance(module.padding, str)
         amounts = [amount for amount in reversed(module.padding) for _ in range(2)]
         size = inputs.shape[2:]
-        windows = unfold(
-            pad(grads, amounts), module.kernel_size, module.stride, module.dilation, size
-        )
+        padded = pad(grads, amounts)
+        windows = unfolded(padded, module.kernel_size, module.stride, module.dilation, size)
+        windows = windows.flatten(2 + dims).flatten(1, 1 + dims)
         forms[("weight",)] = Factored(
             inputs=by_group(windows, module.groups, call.batch_size),
             output_grads=by_group(inputs.flatten(2), module.groups, call.batch_size),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from headwater.forms import Factored, Gradients, Materialised
+from headwater.forms import Convolved, Factored, Gradients, Materialised
 from headwater.forms.cost import factors_are_smaller
 from headwater.forms.projected import PROJECTED
 from headwater.query import AllScores, TopK
@@ -178,8 +178,9 @@ def smallest(part: Gradients) -> Gradients:
     """The same gradients, layer by layer in the form of fewer numbers."""
     forms: dict[Block, Form] = {}
     for block, form in part.forms.items():
-        large = isinstance(form, Factored) and not factors_are_smaller(form)
-        forms[block] = Materialised(form.materialise()) if large else form
+        if isinstance(form, (Factored, Convolved)) and not factors_are_smaller(form):
+            form = Materialised(form.materialise())
+        forms[block] = form.factored() if isinstance(form, Convolved) else form
     return Gradients(forms, part.batch_size, part.like)
 
 

@@ -1,0 +1,149 @@
+"""Gradients of a convolution: factored, with inputs that are unfolded a few examples at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from headwater.forms.cost import norm_is_cheaper_factored
+from headwater.forms.factored import Factored
+from headwater.forms.form import Form
+from headwater.forms.materialised import Materialised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Convolved(Form):
+    """Gradient n of a kernel: at every output position, output gradient times the window there.
+
+    What `Factored` is with windows as inputs. Windows overlap, so that all of them take several
+    times the memory of the inputs; they are copied out where they are used, into a buffer that
+    stays in the cache.
+
+    Attributes:
+        inputs: what came into the layer, padded.
+        output_grads: the gradient of the example's loss at the layer's output.
+        kernel_size, stride, dilation: per spatial axis.
+        groups: G, of C/G input channels and O/G output channels each.
+        bias: whether the bias's gradient belongs to the block.
+    """
+
+    inputs: Float[Tensor, "B C ..."]
+    output_grads: Float[Tensor, "B O ..."]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    bias: bool = False
+
+    @property
+    def batch_size(self) -> int:
+        return self.inputs.shape[0]
+
+    @property
+    def positions(self) -> int:
+        return prod(self.output_grads.shape[2:])
+
+    @property
+    def fan_in(self) -> int:
+        """Numbers in a window of one group, I."""
+        return self.inputs.shape[1] // self.groups * prod(self.kernel_size)
+
+    @property
+    def fan_out(self) -> int:
+        """Output channels of one group, O/G."""
+        return self.output_grads.shape[1] // self.groups
+
+    @property
+    def numbers(self) -> int:
+        """The length of one gradient written out, P."""
+        return self.groups * self.fan_out * (self.fan_in + self.bias)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.inputs, self.output_grads)
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> Convolved:
+        return replace(self, inputs=tensors[0], output_grads=tensors[1])
+
+    def factored(self) -> Factored:
+        """The same gradients with all windows copied out."""
+        windows = unfolded(
+            self.inputs, self.kernel_size, self.stride, self.dilation, self.output_grads.shape[2:]
+        )
+        inputs = windows.flatten(2 + len(self.kernel_size)).flatten(1, -2)
+        grads = self.output_grads.flatten(2)
+        grouped = (part.unflatten(1, (self.groups, -1)).mT for part in (inputs, grads))
+        by_group, grads_by_group = grouped
+        return Factored(by_group, grads_by_group, bias=self.bias)
+
+    def factored_pieces(self, *, scratch_each: int = 0) -> Iterator[Factored]:
+        """The same gradients, as many examples at a time as stay in the cache.
+
+        Args:
+            scratch_each: how many numbers an example takes beside its windows.
+        """
+        windows = self.groups * self.fan_in * self.positions
+        return (piece.factored() for piece in self.pieces(windows + scratch_each))
+
+    def _each(self, compute: Callable[[Factored], Tensor], scratch: int) -> Tensor:
+        return torch.cat([compute(piece) for piece in self.factored_pieces(scratch_each=scratch)])
+
+    def squared_norm(self) -> Float[Tensor, " B"]:
+        if norm_is_cheaper_factored(self):
+            return self._each(Factored.norm_of_factors, 2 * self.groups * self.positions**2)
+        return self._each(Factored.norm_of_written, self.numbers)
+
+    def materialise(self) -> Float[Tensor, "B P"]:
+        return self._each(Factored.materialise, self.numbers)
+
+    def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
+        total, start = self.inputs.new_zeros(self.numbers), 0
+        for piece in self.factored_pieces():
+            stop = start + piece.batch_size
+            total += piece.weighted_sum(weights[start:stop])
+            start = stop
+        return total
+
+    def magnitudes(self) -> Convolved:
+        return self.with_tensors((self.inputs.abs(), self.output_grads.abs()))
+
+    @classmethod
+    def cat(cls, forms: Sequence[Convolved]) -> Convolved:
+        inputs, output_grads = zip(*(form.tensors for form in forms), strict=True)
+        return forms[0].with_tensors((torch.cat(inputs), torch.cat(output_grads)))
+
+    def split(self, sizes: Sequence[int]) -> list[Form]:
+        weight = replace(self, bias=False)
+        if not self.bias:
+            return [weight]
+        return [weight, Materialised(self.output_grads.flatten(2).sum(dim=2))]
+
+
+def unfolded(
+    inputs: Float[Tensor, "N C ..."],
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    output_size: torch.Size,
+) -> Tensor:
+    """For every output position the inputs that a kernel sees there, as a view.
+
+    Returns:
+        shape (N, C, kernel..., positions...).
+    """
+    dims = len(kernel_size)
+    for axis in range(dims):
+        reach = dilation[axis] * (kernel_size[axis] - 1) + 1
+        inputs = inputs.unfold(2 + axis, reach, stride[axis])[..., :: dilation[axis]]
+        inputs = inputs.narrow(2 + axis, 0, output_size[axis])
+    # (N, C, positions..., kernel...) -> (N, C, kernel..., positions...)
+    return inputs.permute(0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
