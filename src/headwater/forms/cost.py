@@ -33,7 +33,7 @@ BYTES_WEIGHT = 2.0
 
 # Scratch that stays in the last-level cache. Blocks larger than this fault in fresh pages at a
 # fraction of the speed of memory, so products are tiled to it.
-SCRATCH_BYTES = 16 * 2**20
+SCRATCH_BYTES = 4 * 2**20
 
 
 def _gradient_numbers(form: Factored | Convolved) -> int:
