@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Where a batch size can't be measured: reading an example twice could lose it from a stream.
 STREAM_BATCH_SIZE = 64
+# Where nobody has settled a batch size: few enough to fit wherever a batch does.
+SAMPLE_BATCH_SIZE = 4
 
 
 class TrainingData:
@@ -70,6 +72,14 @@ class TrainingData:
         sized = self._source.batch_sampler is not None and not self._source.drop_last
         return _length(self._source.sampler) if sized else None
 
+    @property
+    def _dataset(self) -> Any:
+        return self._source.dataset if isinstance(self._source, DataLoader) else self._source
+
+    @property
+    def _is_stream(self) -> bool:
+        return isinstance(self._dataset, IterableDataset) or _length(self._dataset) is None
+
     def batches(self, batch_size: int) -> Iterator[Any]:
         """The batches, from the first.
 
@@ -100,15 +110,28 @@ class TrainingData:
         index = next(islice(loader.sampler, place, None), None)
         return None if index is None else loader.collate_fn([loader.dataset[index]])
 
-    def spread(self, size: int) -> Iterator[Any]:
+    def spread(self, size: int) -> list[Any]:
         """Some examples at even distances, the first and last among them; of a stream one batch."""
-        dataset = self._source.dataset if isinstance(self._source, DataLoader) else self._source
-        count = None if isinstance(dataset, IterableDataset) else _length(dataset)
-        if count is None:
-            yield from islice(self.batches(self.batch_size or STREAM_BATCH_SIZE), 1)
-        elif count:
-            for place in sorted({i * (count - 1) // max(1, size - 1) for i in range(size)}):
-                yield dataset[place]
+        if self._is_stream:
+            return list(islice(self.batches(self.batch_size or STREAM_BATCH_SIZE), 1))
+        dataset, count = self._dataset, len(self._dataset)
+        places = {i * (count - 1) // max(1, size - 1) for i in range(size)} if count else set()
+        return [dataset[place] for place in sorted(places)]
+
+    def batched(self, spread: Sequence[Any]) -> list[Any]:
+        """What `spread` gave, in batches as the data makes them."""
+        loader = self._source
+        if self._is_stream:
+            return list(spread)
+        if not isinstance(loader, DataLoader):
+            size, collate = self.batch_size or SAMPLE_BATCH_SIZE, default_collate
+        elif loader.batch_sampler is None:
+            return [loader.collate_fn(batch) for batch in spread]
+        else:
+            # A batch sampler of the user's own may be there since not all examples fit together.
+            size, collate = loader.batch_size or 1, loader.collate_fn
+        starts = range(0, len(spread), size)
+        return [collate(list(spread[start : start + size])) for start in starts]
 
     def subset(self, places: Sequence[int]) -> TrainingData:
         """The examples in some places, as data of their own.

@@ -22,6 +22,7 @@ from headwater.estimators.stored.binding import (
     refuse_mismatch,
     versions,
 )
+from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.snapshot import Snapshot
 from headwater.estimators.stored.writing import (
     DTYPES,
@@ -95,9 +96,19 @@ class GradientStore:
         if dtype not in DTYPES:
             raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         folder = StoreFolder(Path(path))
-        binding = binding_of(parts, form=form_name(form, parts), dtype=dtype)
+        binding = binding_of(
+            parts,
+            form=form_name(form, parts),
+            dtype=dtype,
+            stored=folder.read_manifest().binding if folder.exists() else None,
+        )
         with folder.writing() as writer:
-            store = cls(folder.path, estimator, parts, cls._begin(folder, writer, binding))
+            store = cls(
+                folder.path,
+                estimator,
+                parts,
+                cls._begin(folder, writer, binding, tolerance_of(parts.net)),
+            )
             capture = Capture(parts.net, parts.selection)
             filling = Filling(
                 parts,
@@ -118,8 +129,8 @@ class GradientStore:
     def open(cls, path: str | Path, estimator: TracInCPBase) -> GradientStore:
         """The store at a path, after a look at whether it is the estimator's.
 
-        Loads every checkpoint once, reads a sample of the training data, and looks at the sizes
-        and headers of all files; `verify` reads every byte.
+        Loads every checkpoint once, reads a sample of the training data and takes its losses at
+        each, and looks at the sizes and headers of all files; `verify` reads every byte.
 
         Raises:
             StoreNotFoundError: there is no store.
@@ -133,8 +144,7 @@ class GradientStore:
         manifest = complete_manifest(folder)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
-        given = binding_of(parts, form=stored["form"], dtype=stored["dtype"])
-        refuse_mismatch(stored, given)
+        binding_of(parts, form=stored["form"], dtype=stored["dtype"], stored=stored)
         return cls(folder.path, estimator, parts, manifest)
 
     def __len__(self) -> int:
@@ -313,10 +323,12 @@ class GradientStore:
             yield writer
 
     @classmethod
-    def _begin(cls, folder: StoreFolder, writer: Writer, binding: dict[str, Any]) -> Manifest:
+    def _begin(
+        cls, folder: StoreFolder, writer: Writer, binding: dict[str, Any], tolerance: float
+    ) -> Manifest:
         if folder.exists():
             manifest = folder.read_manifest()
-            refuse_mismatch(manifest.binding, binding)
+            refuse_mismatch(manifest.binding, binding, tolerance=tolerance)
             writer.clean(manifest)
             return manifest
         strangers = folder.strangers()
