@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     IterableDataset,
     RandomSampler,
@@ -16,7 +18,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from headwater.errors import InputError, ShuffledLoaderError
+from headwater.errors import HeadwaterWarning, InputError, ShuffledLoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,7 @@ class TrainingData:
         self._batch_size = batch_size
         if isinstance(source, DataLoader):
             _refuse_shuffling(source)
+            _warn_of_left_out(source)
         elif not hasattr(source, "__getitem__") and not isinstance(source, IterableDataset):
             raise InputError(
                 f"influence_src_dataset is a {type(source).__name__}; expected a "
@@ -69,8 +72,10 @@ class TrainingData:
         """The number of training examples N, where it can be known beforehand."""
         if not isinstance(self._source, DataLoader):
             return _length(self._source)
-        sized = self._source.batch_sampler is not None and not self._source.drop_last
-        return _length(self._source.sampler) if sized else None
+        if self._source.batch_sampler is None:
+            return None
+        count = _length(self._source.sampler)
+        return None if count is None else count - _left_out(self._source)
 
     @property
     def _dataset(self) -> Any:
@@ -172,6 +177,27 @@ def _length(sized: Any) -> int | None:
     except TypeError:
         # A loader of an IterableDataset has a `__len__` that raises.
         return None
+
+
+def _left_out(loader: DataLoader[Any]) -> int:
+    """How many examples at the end of its data a loader drops."""
+    sampler: Any = loader.batch_sampler
+    count = _length(getattr(sampler, "sampler", None))
+    if type(sampler) is not BatchSampler or not sampler.drop_last or count is None:
+        return 0
+    return count % sampler.batch_size
+
+
+def _warn_of_left_out(loader: DataLoader[Any]) -> None:
+    count = _left_out(loader)
+    if count:
+        warnings.warn(
+            f"the loader has drop_last=True, so the last {count} "
+            f"{'example is' if count == 1 else 'examples are'} left out and "
+            f"{'has' if count == 1 else 'have'} no score; use drop_last=False",
+            HeadwaterWarning,
+            stacklevel=5,
+        )
 
 
 def _refuse_shuffling(loader: DataLoader[Any]) -> None:

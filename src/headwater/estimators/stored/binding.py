@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ import torch
 from headwater.capture import borrowed
 from headwater.capture.borrowed import evaluate
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
+from headwater.engine.noted import noted
 from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
 from headwater.estimators.stored.loss_name import loss_name
 from headwater.estimators.stored.sample_losses import (
@@ -115,7 +117,8 @@ def checkpoints_binding(parts: Streamed, sample: Sequence[Any] | None = None) ->
             rates.append(loaded.rate)
             if batches is not None:
                 evaluate(parts.net)
-                losses.append(sample_losses(parts.task, parts.net, batches))
+                with noted("training examples of the sample that a store is compared by"):
+                    losses.append(sample_losses(parts.task, parts.net, batches))
     found = {"checkpoints": digests, "learning_rates": rates}
     return found if batches is None else {**found, "losses": losses}
 
@@ -187,7 +190,8 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
     if not isinstance(parts, Streamed):
         raise InputError(
             f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP or "
-            f"TracInCPFast"
+            f"TracInCPFast: GradientStore.build(estimator, path), and opened by "
+            f"GradientStore.open(path, estimator)"
         )
     source = estimator.influence_src_dataset
     if isinstance(source, (str, Path)):
@@ -204,6 +208,20 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             f"form is {form!r}; expected 'factored', 'materialised' or Projected(dim=..., seed=...)"
         )
     return parts.with_form(form)
+
+
+def path_of(path: Any) -> Path:
+    """The folder of a store.
+
+    Raises:
+        InputError: it is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(
+            f"path is a {type(path).__name__}; expected the folder of a store: "
+            f"GradientStore.build(estimator, path), or GradientStore.open(path, estimator)"
+        )
+    return Path(path)
 
 
 def form_name(form: StoredForm | Projected | None, parts: Streamed) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
 from headwater.errors import InputError, StoreMismatchError
+from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.stored.answers import StoreTopK
 from headwater.estimators.stored.beginning import begun, refuse_strangers
 from headwater.estimators.stored.binding import (
@@ -20,6 +20,7 @@ from headwater.estimators.stored.binding import (
     form_from_name,
     form_name,
     parts_of,
+    path_of,
 )
 from headwater.estimators.stored.example_ids import (
     ids_to_delete,
@@ -38,6 +39,7 @@ from headwater.store import StoreFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from jaxtyping import Float
     from torch import Tensor
@@ -103,7 +105,7 @@ class GradientStore:
         if dtype not in DTYPES:
             raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         refuse_odd_ids(ids, taken=frozenset(), count=parts.data.count)
-        folder = StoreFolder(Path(path))
+        folder = StoreFolder(path_of(path))
         refuse_strangers(folder)
         binding = binding_of(
             parts,
@@ -146,7 +148,7 @@ class GradientStore:
             StoreCorruptError: a file is missing, cut off or changed.
             StoreUnsafeError: a file leads out of the folder.
         """
-        folder = StoreFolder(Path(path))
+        folder = StoreFolder(path_of(path))
         manifest = complete_manifest(folder)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
@@ -242,6 +244,10 @@ class GradientStore:
             InputError: an id is taken.
             StoreLockedError, StoreWriteError: see `build`.
         """
+        estimator = self._estimator
+        refuse_misplaced_tensors(
+            dataset, name="dataset", task_given=estimator._given_task is not None
+        )
         data = TrainingData(dataset, "auto")
         with self._writing() as writer:
             filling = Filling(
