@@ -102,6 +102,17 @@ class TracInCPBase(DataInfluence):
         self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
         self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
+    def __repr__(self) -> str:
+        facts = {"model": type(self.model).__name__}
+        source = self.influence_src_dataset
+        if isinstance(source, (str, Path)):
+            facts["store"] = repr(str(source))
+        elif self._data.count is not None:
+            facts["examples"] = str(self._data.count)
+        if self._series.count is not None:
+            facts["checkpoints"] = str(self._series.count)
+        return f"{self.get_name()}({', '.join(f'{key}={fact}' for key, fact in facts.items())})"
+
     def influence(  # type: ignore[override]
         self,
         inputs: Any = None,

@@ -155,6 +155,14 @@ class GradientStore:
         binding_of(parts, form=stored["form"], dtype=stored["dtype"], stored=stored)
         return cls(folder.path, estimator, parts, manifest)
 
+    def __repr__(self) -> str:
+        form = form_from_name(self._manifest.binding["form"])
+        dtype = self._manifest.binding["dtype"]
+        return (
+            f"GradientStore({str(self.path)!r}, examples={len(self)}, form={form!r}, "
+            f"dtype={dtype!r})"
+        )
+
     def __len__(self) -> int:
         return self._manifest.live
 
