@@ -53,6 +53,8 @@ def test_a_task_may_read_tensors():
     options = {"loss_fn": None, "task": SquaredOutput(), "batch_size": 3}
     for source in (TRAINING[0], list(TRAINING[0])):
         assert make(influence_src_dataset=source, **options).influence().shape == (N,)
+    with pytest.raises(InputError, match="if they are examples, pass them as a list"):
+        make(influence_src_dataset=tuple(TRAINING[0]), **options)
 
 
 def test_swapped_arguments_of_a_store(tmp_path):

@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from headwater import GradientStore, InputError, StoreError, StoreIncompleteError
 from headwater import StoreMismatchError as Mismatch
 from headwater.estimators.stored import writing as store_writing
-from tests.estimators.small import QUERIES, TRAINING, N, Stream, labels, make, rows
+from tests.estimators.small import QUERIES, TRAINING, N, Stream, labels, make, rows, states
 
 MORE = TensorDataset(rows(2, 30, 5), labels(2, 31))
 NAMES = [f"row {n}" for n in range(N)]
@@ -130,3 +130,9 @@ def test_deleting_what_is_no_list_of_ids_says_so(tmp_path, ids, came):
     with pytest.raises(InputError, match="an id is True, a bool"):
         store.delete([True])
     assert len(store) == N
+
+
+def test_checkpoints_from_a_generator_are_refused_before_the_folder_is_made(tmp_path):
+    with pytest.raises(InputError, match="the checkpoints come from a generator"):
+        GradientStore.build(make(checkpoints=iter(states())), tmp_path / "s")
+    assert not (tmp_path / "s").exists()

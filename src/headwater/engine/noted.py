@@ -10,6 +10,7 @@ from headwater.engine.checked import CheckedCapture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -41,7 +42,7 @@ def noted(examples: str, first: int | None = None) -> Iterator[None]:
         raise
 
 
-def noted_batch(kind: str, first: int) -> Any:
+def noted_batch(kind: str, first: int) -> AbstractContextManager[None]:
     """`noted` for a batch of the examples that messages call `kind`.
 
     Queries are mostly one batch, whose beginning says nothing.

@@ -43,6 +43,7 @@ def refuse_misplaced_tensors(dataset: Any, *, name: str, task_given: bool) -> No
             f"{name} is {describe(dataset)} tensors of {len(columns[0])} entries each, which "
             f"would be {len(dataset)} examples; if they are columns, pass "
             f"torch.utils.data.TensorDataset(X, y)"
+            f"{'; if they are examples, pass them as a list' if task_given else ''}"
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from headwater.capture import borrowed
 from headwater.capture.borrowed import evaluate
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
+from headwater.engine.gradient_pass import refuse_generator
 from headwater.engine.noted import noted
 from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
 from headwater.estimators.stored.loss_name import loss_name
@@ -184,7 +185,8 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
     """An estimator's parts, with the form that its store is to have.
 
     Raises:
-        InputError: it isn't an estimator that stores are built from, or the form is unknown.
+        InputError: it isn't an estimator that stores are built from, its checkpoints come from a
+            generator, or the form is unknown.
     """
     parts = getattr(estimator, "_streamed", None)
     if not isinstance(parts, Streamed):
@@ -199,6 +201,7 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             f"the estimator answers from the store at {source} itself, in place of training data: "
             f"call its influence(), or make an estimator of the dataset"
         )
+    refuse_generator(parts.series)
     if form is None:
         return parts
     if form in ("factored", "materialised"):
