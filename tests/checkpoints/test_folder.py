@@ -58,6 +58,13 @@ def test_a_checkpoint_that_was_cut_off_is_not_left_out(tmp_path: Path) -> None:
     assert names(checkpoint_files(tmp_path, any_format=False)) == ["a.pt", "b.pt"]
 
 
+def test_one_checkpoint_is_one(tmp_path: Path) -> None:
+    save(tmp_path / "1.pt")
+    (tmp_path / "notes.txt").write_text("no checkpoint")
+    with pytest.warns(HeadwaterWarning, match=r"^1 checkpoint taken from the folder .* notes\.txt"):
+        checkpoint_files(tmp_path, any_format=False)
+
+
 def test_at_most_five_skipped_names_are_listed(tmp_path: Path) -> None:
     save(tmp_path / "a.pt")
     for number in range(8):

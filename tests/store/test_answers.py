@@ -201,7 +201,7 @@ def test_ids_that_cannot_be_are_refused_and_nothing_changes(tmp_path):
         store.append(TensorDataset(*MORE), ids=[*"abaca"])
     with pytest.raises(InputError, match="ids has 2 entries for 5 examples"):
         store.append(TensorDataset(*MORE), ids=[*"ab"])
-    with pytest.raises(InputError, match=r"an id is 1.5; expected texts or ints"):
+    with pytest.raises(InputError, match=r"an id is 1.5, a float; expected texts or ints"):
         store.append(TensorDataset(*MORE), ids=[1.5, 1, 2, 3, 4])
     with pytest.raises(InputError, match="no example has the id 99; nothing was deleted"):
         store.delete([1, 99])

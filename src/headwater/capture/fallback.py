@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwater.capture.autograd import gradients
+from headwater.capture.plan import listed
 from headwater.forms.cost import examples_per_scratch
 from headwater.tasks.batch import leaves, map_leaves
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
+
+_LONGEST_REASON = 100
 
 
 class _Losses(nn.Module):
@@ -46,6 +49,7 @@ class Fallback:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._way = 0
+        self._names: list[str] = []
 
     def next_way(self, reason: str, *, cut_is_right: bool = False) -> bool:
         """Goes on to the next way, for this and all later batches; False if there is none.
@@ -60,13 +64,23 @@ class Fallback:
         if self._way >= last:
             return False
         self._way += 1
-        logger.warning(
-            "per-example gradients by %s from now on (%s)", self._WAYS[self._way], reason
+        count = len(self._names)
+        # What the last way costs is the same again; one warning is enough.
+        logger.log(
+            logging.WARNING if self._way == 1 else logging.INFO,
+            "headwater: gradients of %d parameter%s (%s) by %s from now on, which is slower and "
+            "equally right; torch.func can't batch them (%s)",
+            count,
+            "" if count == 1 else "s",
+            listed(self._names),
+            self._WAYS[self._way],
+            _short(reason),
         )
         return True
 
     def gradients(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
         """Each named parameter's gradients, shape (B, P)."""
+        self._names = names
         while True:
             way = (self._vmapped, self._one_by_one, self._retained)[self._way]
             try:
@@ -74,7 +88,7 @@ class Fallback:
             except Exception as error:
                 # Whatever a model can't do under vmap, or with a batch of one, it may do in the
                 # next way; what fails in the last one is the user's to see.
-                if not self.next_way(f"{type(error).__name__}: {str(error)[:200]}"):
+                if not self.next_way(f"{type(error).__name__}: {error}"):
                     raise
 
     def _vmapped(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
@@ -132,6 +146,12 @@ class Fallback:
 
             rows.append([grad.flatten() for grad in gradients(loss, chosen)])
         return _stacked(names, rows)
+
+
+def _short(reason: str) -> str:
+    """The first line, and not more than fits the end of a message."""
+    first = reason.strip().partition("\n")[0]
+    return first if len(first) <= _LONGEST_REASON else f"{first[: _LONGEST_REASON - 3]}..."
 
 
 def _is_column(leaf: Any, size: int) -> bool:

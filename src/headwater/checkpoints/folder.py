@@ -65,8 +65,9 @@ def checkpoint_files(folder: Path, any_format: bool) -> list[Path]:
         )
     if skipped:
         warnings.warn(
-            f"{len(taken)} checkpoints taken from the folder {folder}, and skipped: "
-            f"{_listing(skipped, hidden)}; pass a list of files to choose them yourself",
+            f"{len(taken)} checkpoint{'' if len(taken) == 1 else 's'} taken from the folder "
+            f"{folder}, and skipped: {_listing(skipped, hidden)}; pass a list of files to choose "
+            f"them yourself",
             HeadwaterWarning,
             stacklevel=2,
         )

@@ -11,12 +11,9 @@ from torch import Tensor
 from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
-
-    from headwater.engine.training_data import TrainingData
-
-# Enough to notice another dataset, or the same one in another order.
-_EXAMPLES = 16
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -28,13 +25,13 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def data_fingerprint(data: TrainingData) -> str:
-    """A digest of the number of examples and of some of them, spread over the dataset.
+def data_fingerprint(count: int | None, sample: Iterable[Any]) -> str:
+    """A digest of the number of examples and of some of them, as `TrainingData.spread` gives them.
 
-    Of a stream the first batch only: it can't be read twice for certain, nor jumped in.
+    Of a stream that is the first batch only: it can't be read twice for certain, nor jumped in.
     """
-    digest = hashlib.sha256(repr(data.count).encode())
-    for part in data.spread(_EXAMPLES):
+    digest = hashlib.sha256(repr(count).encode())
+    for part in sample:
         for leaf in leaves(part):
             _add(digest, leaf)
     return digest.hexdigest()

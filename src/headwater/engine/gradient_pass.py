@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
+def refuse_generator(series: CheckpointSeries) -> None:
+    """Raises InputError for checkpoints that can be visited only once."""
+    if not series.replayable or series.count is None:
+        raise InputError(
+            "the checkpoints come from a generator, but a store visits them again with every "
+            "query; pass a list"
+        )
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A batch's gradients at every checkpoint, in order."""
@@ -63,11 +72,7 @@ class GradientPass:
         extra_numbers: int = 0,
         kind: str = "training example",
     ) -> None:
-        if not series.replayable or series.count is None:
-            raise InputError(
-                "the checkpoints come from a generator, but a store visits them again with every "
-                "query; pass a list"
-            )
+        refuse_generator(series)
         self._model = model
         self._capture = capture
         self._series = series

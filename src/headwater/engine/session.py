@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.capture import PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.engine.batch_size import fitting_batch_size
-from headwater.engine.checked import CheckedCapture
+from headwater.engine.noted import NotedCapture, noted_batch
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Session:
         budget: int,
         kind: str,
     ) -> None:
-        self.checked = CheckedCapture(capture, projection, kind=kind)
+        self.checked = NotedCapture(capture, projection, kind=kind)
         self.batch_size = 0
         self._model = model
         self._capture = capture
@@ -102,7 +102,8 @@ class Session:
             borrowed_batch = borrow(batch, self._device)
             yield start, borrowed_batch
             if size is None:
-                size = self._task.summed(self._model, borrowed_batch).size
+                with noted_batch(self._kind, start):
+                    size = self._task.summed(self._model, borrowed_batch).size
             start += size
 
     def _choose_batch_size(self, extra_numbers: int) -> int:
@@ -112,13 +113,14 @@ class Session:
         sample = self._data.sample(_SAMPLE)
         if sample is None:
             return 1
-        return fitting_batch_size(
-            self._task,
-            self._model,
-            borrow(sample, self._device),
-            extra_numbers=self._capture.fallback_numbers + extra_numbers,
-            budget=self._budget,
-        )
+        with noted_batch(self._kind, 0):
+            return fitting_batch_size(
+                self._task,
+                self._model,
+                borrow(sample, self._device),
+                extra_numbers=self._capture.fallback_numbers + extra_numbers,
+                budget=self._budget,
+            )
 
     def _settle(self, head: Numbered | None, queries: tuple[Task, Any] | None) -> None:
         """Lets rules that don't fit go to the fallback before anything is computed with them."""
@@ -126,9 +128,10 @@ class Session:
         if queries is not None:
             pending.append((*queries, "query"))
         if head is not None:
-            self._capture.batches_can_be_cut = cuts_into_examples(
-                self._task, self._model, head[1], self._alone
-            )
+            with noted_batch(self._kind, 0):
+                self._capture.batches_can_be_cut = cuts_into_examples(
+                    self._task, self._model, head[1], self._alone
+                )
         while not all(self._agrees(*each) for each in pending):
             pass
         for task, batch, _ in pending[:1]:
@@ -138,7 +141,8 @@ class Session:
     def _agrees(self, task: Task, batch: Any, kind: str) -> bool:
         gradients = self._capture.gradients
         try:
-            self._capture.check(gradients(task, batch), task, batch, first=0, kind=kind)
+            with noted_batch(kind, 0):
+                self._capture.check(gradients(task, batch), task, batch, first=0, kind=kind)
         except PlanChanged:
             return False
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,13 +21,15 @@ from torch.utils.data import (
     default_collate,
 )
 
-from headwater.errors import InputError, ShuffledLoaderError
+from headwater.errors import HeadwaterWarning, InputError, ShuffledLoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Where a batch size can't be measured: reading an example twice could lose it from a stream.
 STREAM_BATCH_SIZE = 64
+# Where nobody has settled a batch size: few enough to fit wherever a batch does.
+SAMPLE_BATCH_SIZE = 4
 
 
 class TrainingData:
@@ -51,6 +54,7 @@ class TrainingData:
         self._batch_size = batch_size
         if isinstance(source, DataLoader):
             _refuse_shuffling(source)
+            _warn_of_left_out(source)
         elif not hasattr(source, "__getitem__") and not isinstance(source, IterableDataset):
             raise InputError(
                 f"influence_src_dataset is a {type(source).__name__}; expected a "
@@ -71,8 +75,18 @@ class TrainingData:
         """The number of training examples N, where it can be known beforehand."""
         if not isinstance(self._source, DataLoader):
             return _length(self._source)
-        sized = self._source.batch_sampler is not None and not self._source.drop_last
-        return _length(self._source.sampler) if sized else None
+        if self._source.batch_sampler is None:
+            return None
+        count = _length(self._source.sampler)
+        return None if count is None else count - _left_out(self._source)
+
+    @property
+    def _dataset(self) -> Any:
+        return self._source.dataset if isinstance(self._source, DataLoader) else self._source
+
+    @property
+    def _is_stream(self) -> bool:
+        return isinstance(self._dataset, IterableDataset) or _length(self._dataset) is None
 
     def batches(self, batch_size: int) -> Iterator[Any]:
         """The batches, from the first.
@@ -105,15 +119,28 @@ class TrainingData:
         index = next(islice(loader.sampler, place, None), None)
         return None if index is None else loader.collate_fn([loader.dataset[index]])
 
-    def spread(self, size: int) -> Iterator[Any]:
+    def spread(self, size: int) -> list[Any]:
         """Some examples at even distances, the first and last among them; of a stream one batch."""
-        dataset = self._source.dataset if isinstance(self._source, DataLoader) else self._source
-        count = None if isinstance(dataset, IterableDataset) else _length(dataset)
-        if count is None:
-            yield from islice(self.batches(self.batch_size or STREAM_BATCH_SIZE), 1)
-        elif count:
-            for place in sorted({i * (count - 1) // max(1, size - 1) for i in range(size)}):
-                yield dataset[place]
+        if self._is_stream:
+            return list(islice(self.batches(self.batch_size or STREAM_BATCH_SIZE), 1))
+        dataset, count = self._dataset, len(self._dataset)
+        places = {i * (count - 1) // max(1, size - 1) for i in range(size)} if count else set()
+        return [dataset[place] for place in sorted(places)]
+
+    def batched(self, spread: Sequence[Any]) -> list[Any]:
+        """What `spread` gave, in batches as the data makes them."""
+        loader = self._source
+        if self._is_stream:
+            return list(spread)
+        if not isinstance(loader, DataLoader):
+            size, collate = self.batch_size or SAMPLE_BATCH_SIZE, default_collate
+        elif loader.batch_sampler is None:
+            return [loader.collate_fn(batch) for batch in spread]
+        else:
+            # A batch sampler of the user's own may be there since not all examples fit together.
+            size, collate = loader.batch_size or 1, loader.collate_fn
+        starts = range(0, len(spread), size)
+        return [collate(list(spread[start : start + size])) for start in starts]
 
     def subset(self, places: Sequence[int]) -> TrainingData:
         """The examples in some places, as data of their own.
@@ -179,6 +206,27 @@ def _length(sized: Any) -> int | None:
     except TypeError:
         # A loader of an IterableDataset has a `__len__` that raises.
         return None
+
+
+def _left_out(loader: DataLoader[Any]) -> int:
+    """How many examples at the end of its data a loader drops."""
+    sampler: Any = loader.batch_sampler
+    count = _length(getattr(sampler, "sampler", None))
+    if type(sampler) is not BatchSampler or not sampler.drop_last or count is None:
+        return 0
+    return count % sampler.batch_size
+
+
+def _warn_of_left_out(loader: DataLoader[Any]) -> None:
+    count = _left_out(loader)
+    if count:
+        warnings.warn(
+            f"the loader has drop_last=True, so the last {count} "
+            f"{'example is' if count == 1 else 'examples are'} left out and "
+            f"{'has' if count == 1 else 'have'} no score; use drop_last=False",
+            HeadwaterWarning,
+            stacklevel=5,
+        )
 
 
 def _refuse_shuffling(loader: DataLoader[Any]) -> None:

@@ -44,11 +44,14 @@ def size_of_queries(task: Task, batch: Any) -> int:
         BatchError: it can't be told, or is zero.
     """
     size = task.size(batch)
-    if not size:
+    if size is None:
         raise BatchError(
-            f"the queries are {describe(batch)}, in which no first axis says how many they are; "
-            f"expected tensors with one entry per query, and at least one query"
+            f"the queries are {describe(batch)} without a first axis that says how many they are, "
+            f"so this looks like a single query; a batch of one is expected: inputs[None] and "
+            f"targets[None]"
         )
+    if not size:
+        raise BatchError(f"there are 0 queries in {describe(batch)}; expected at least one")
     return size
 
 

@@ -12,6 +12,11 @@ from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_fun
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
+from headwater.estimators.misplaced import (
+    refuse_misplaced_loss,
+    refuse_misplaced_queries,
+    refuse_misplaced_tensors,
+)
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -77,10 +82,10 @@ class TracInCPBase(DataInfluence):
             raise InputError(f"task is a {type(task).__name__}; expected a headwater.Task")
         if task is not None and loss_fn is not None:
             raise InputError("both task and loss_fn are given; a task brings its own loss")
-        if loss_fn is not None and not callable(loss_fn):
-            raise InputError(
-                f"loss_fn is a {type(loss_fn).__name__}; expected a function or Module"
-            )
+        refuse_misplaced_loss(loss_fn)
+        refuse_misplaced_tensors(
+            influence_src_dataset, name="influence_src_dataset", task_given=task is not None
+        )
         memory_budget_bytes(memory_budget)
         self.model = model
         self.influence_src_dataset = influence_src_dataset
@@ -96,6 +101,17 @@ class TracInCPBase(DataInfluence):
             checkpoints = iter(())
         self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
         self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
+
+    def __repr__(self) -> str:
+        facts = {"model": type(self.model).__name__}
+        source = self.influence_src_dataset
+        if isinstance(source, (str, Path)):
+            facts["store"] = repr(str(source))
+        elif self._data.count is not None:
+            facts["examples"] = str(self._data.count)
+        if self._series.count is not None:
+            facts["checkpoints"] = str(self._series.count)
+        return f"{self.get_name()}({', '.join(f'{key}={fact}' for key, fact in facts.items())})"
 
     def influence(  # type: ignore[override]
         self,
@@ -185,6 +201,8 @@ class TracInCPBase(DataInfluence):
 
     def _query_task(self, inputs: tuple[Any, ...], targets: Any) -> tuple[Task, Any]:
         """What is differentiated for a query, and the batch that it reads."""
+        for part in inputs:
+            refuse_misplaced_queries(part)
         if self._given_task is not None:
             return self._given_task, inputs[0]
         task = self._loss_task if targets is not None else ModelOutput()

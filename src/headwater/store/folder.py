@@ -44,8 +44,8 @@ class StoreFolder:
         return (self.path / _MANIFEST).exists() or (self.path / _MANIFEST).is_symlink()
 
     def strangers(self) -> list[str]:
-        """The names of files in the folder that no store has put there."""
-        names = [path.name for path in self.path.iterdir()]
+        """The names of files in the folder that no store has put there; none without a folder."""
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
         return [
             name
             for name in names

@@ -31,7 +31,8 @@ class StoreTopK(NamedTuple):
     """For each query the strongest stored examples, strongest first.
 
     Attributes:
-        indices: their places among the store's examples, int64.
+        indices: their places among the examples that are present, int64; they shift when one is
+            deleted, so refer to examples by `ids`.
         influence_scores: their scores.
         ids: their ids, by query.
         exact: which scores are exact, and not those of a projection or a lower precision.

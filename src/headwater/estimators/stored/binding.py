@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
 from headwater.capture import borrowed
+from headwater.capture.borrowed import evaluate
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
+from headwater.engine.gradient_pass import refuse_generator
+from headwater.engine.noted import noted
 from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
+from headwater.estimators.stored.loss_name import loss_name
+from headwater.estimators.stored.sample_losses import (
+    different_loss,
+    sample_losses,
+    tolerance_of,
+)
 from headwater.estimators.streamed import Streamed
 from headwater.forms import Projected
-from headwater.tasks import LossTask
 from headwater.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from headwater.store import Manifest, StoreFolder
-    from headwater.tasks import Task
 
 StoredForm = Literal["factored", "materialised"]
 
-_NAMES = {
-    "checkpoints": "the weights of the checkpoints",
-    "learning_rates": "the learning rates",
-    "selection": "the selected layers",
-    "shapes": "the shapes of the selected parameters",
-    "loss": "the loss",
-    "data": "the training data (its length, and a sample of it)",
-    "form": "the form",
-    "dtype": "the stored dtype",
+# Enough examples to notice another dataset, or the same one in another order.
+_SAMPLE = 16
+
+_DIFFERENCES = {
+    "checkpoints": "the weights of the checkpoints differ",
+    "learning_rates": "the learning rates differ",
+    "selection": "the selected layers differ",
+    "shapes": "the shapes of the selected parameters differ",
+    "loss": "the loss differs",
+    "data": "the training data (its length, or a sample of it) differs",
+    "losses": (
+        "the losses of a sample of the training examples differ, so it is another loss or another "
+        "forward pass"
+    ),
+    "form": "the form differs",
+    "dtype": "the stored dtype differs",
 }
 
 
@@ -53,25 +67,61 @@ def complete_manifest(folder: StoreFolder) -> Manifest:
     return manifest
 
 
-def binding_of(parts: Streamed, *, form: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """By field, what the numbers depend on. Loads every checkpoint once."""
-    return {
+def binding_of(
+    parts: Streamed,
+    *,
+    form: Mapping[str, Any],
+    dtype: str,
+    stored: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """By field, what the numbers depend on. Loads every checkpoint once.
+
+    Args:
+        parts: the estimator's.
+        form: as `form_name` says it.
+        dtype: of the stored numbers.
+        stored: the binding of a store that is to be of the same.
+
+    Raises:
+        StoreMismatchError: `stored` differs.
+    """
+    sample = parts.data.spread(_SAMPLE)
+    found = {
         **model_binding(parts),
-        **checkpoints_binding(parts),
-        "data": data_fingerprint(parts.data),
+        "data": data_fingerprint(parts.data.count, sample),
         "form": dict(form),
         "dtype": dtype,
     }
+    tolerance = tolerance_of(parts.net)
+    if stored is not None:
+        # Before any loss is taken: of other data the model may have none.
+        known = {field: stored.get(field) for field in found}
+        refuse_mismatch(known, found, tolerance=tolerance)
+    found.update(checkpoints_binding(parts, sample))
+    if stored is not None:
+        refuse_mismatch(stored, found, tolerance=tolerance)
+    return found
 
 
-def checkpoints_binding(parts: Streamed) -> dict[str, Any]:
-    """The fields about checkpoints. Loads every one once."""
-    digests, rates = [], []
+def checkpoints_binding(parts: Streamed, sample: Sequence[Any] | None = None) -> dict[str, Any]:
+    """The fields about checkpoints. Loads every one once.
+
+    Args:
+        parts: the estimator's.
+        sample: training examples whose losses are taken; None leaves that field out.
+    """
+    digests, rates, losses = [], [], []
+    batches = None if sample is None else parts.data.batched(sample)
     with borrowed(parts.net):
         for loaded in parts.series.visit():
             digests.append(weights_digest(parts.net))
             rates.append(loaded.rate)
-    return {"checkpoints": digests, "learning_rates": rates}
+            if batches is not None:
+                evaluate(parts.net)
+                with noted("training examples of the sample that a store is compared by"):
+                    losses.append(sample_losses(parts.task, parts.net, batches))
+    found = {"checkpoints": digests, "learning_rates": rates}
+    return found if batches is None else {**found, "losses": losses}
 
 
 def model_binding(parts: Streamed) -> dict[str, Any]:
@@ -80,45 +130,46 @@ def model_binding(parts: Streamed) -> dict[str, Any]:
     return {
         "selection": list(parts.selection),
         "shapes": [list(parameters[name].shape) for name in parts.selection],
-        "loss": task_name(parts.task),
+        "loss": loss_name(parts.task),
     }
 
 
-def refuse_mismatch(stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises StoreMismatchError for the first field in which the two differ."""
-    for field in [*_NAMES, *(key for key in stored if key not in _NAMES)]:
+def refuse_mismatch(
+    stored: Mapping[str, Any], given: Mapping[str, Any], *, tolerance: float
+) -> None:
+    """Raises StoreMismatchError for the first field in which the two differ.
+
+    Args:
+        stored: a store's binding. Without losses, as stores were at first, none are compared.
+        given: what it is opened with.
+        tolerance: how far losses may be apart, as a share of the largest.
+    """
+    for field in [*_DIFFERENCES, *(key for key in stored if key not in _DIFFERENCES)]:
         old, new = stored.get(field), given.get(field)
-        if old == new:
-            continue
-        if isinstance(old, list) and isinstance(new, list):
-            if len(old) != len(new):
-                where = f": {len(old)} in the store and {len(new)} here"
-            else:
-                pairs = enumerate(zip(old, new, strict=True))
-                place = next(place for place, (a, b) in pairs if a != b)
-                where = f", first at place {place}: {old[place]} in the store and {new[place]} here"
+        if field != "losses":
+            where = _difference(old, new)
+        elif old is None or new is None:
+            where = None
         else:
-            where = f": {old} in the store and {new} here"
-        raise StoreMismatchError(
-            f"the store was made of something else, field {field!r}: {_NAMES.get(field, field)} "
-            f"differ{where}. Open it with the estimator it was built from, or build another"
-        )
+            where = different_loss(old, new, tolerance=tolerance)
+        if where is not None:
+            differ = _DIFFERENCES.get(field, f"{field} differs")
+            raise StoreMismatchError(
+                f"the store was made of something else, field {field!r}: {differ}: {where}. Open "
+                f"it with the estimator it was built from, or build another"
+            )
 
 
-def task_name(task: Task) -> str:
-    """A name for a task that differs where its losses would, as far as names go."""
-    if isinstance(task, LossTask):
-        loss = task.loss_fn
-        name = repr(loss) if isinstance(loss, nn.Module) else _name(loss)
-        return f"{name} ({getattr(loss, 'reduction', 'no reduction said')})"
-    options = {key: value for key, value in vars(task).items() if isinstance(value, (str, int))}
-    return f"{_name(type(task))} {options}"
-
-
-def _name(thing: Any) -> str:
-    # Without the module, which is another when a script is run and when it is imported.
-    name: str = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return name
+def _difference(old: Any, new: Any) -> str | None:
+    if old == new:
+        return None
+    if not isinstance(old, list) or not isinstance(new, list):
+        return f"{old} in the store and {new} here"
+    if len(old) != len(new):
+        return f"{len(old)} in the store and {len(new)} here"
+    pairs = enumerate(zip(old, new, strict=True))
+    place = next(place for place, (a, b) in pairs if a != b)
+    return f"first at place {place}, {old[place]} in the store and {new[place]} here"
 
 
 def versions() -> dict[str, str]:
@@ -134,13 +185,15 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
     """An estimator's parts, with the form that its store is to have.
 
     Raises:
-        InputError: it isn't an estimator that stores are built from, or the form is unknown.
+        InputError: it isn't an estimator that stores are built from, its checkpoints come from a
+            generator, or the form is unknown.
     """
     parts = getattr(estimator, "_streamed", None)
     if not isinstance(parts, Streamed):
         raise InputError(
             f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP or "
-            f"TracInCPFast"
+            f"TracInCPFast: GradientStore.build(estimator, path), and opened by "
+            f"GradientStore.open(path, estimator)"
         )
     source = estimator.influence_src_dataset
     if isinstance(source, (str, Path)):
@@ -148,6 +201,7 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             f"the estimator answers from the store at {source} itself, in place of training data: "
             f"call its influence(), or make an estimator of the dataset"
         )
+    refuse_generator(parts.series)
     if form is None:
         return parts
     if form in ("factored", "materialised"):
@@ -157,6 +211,20 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             f"form is {form!r}; expected 'factored', 'materialised' or Projected(dim=..., seed=...)"
         )
     return parts.with_form(form)
+
+
+def path_of(path: Any) -> Path:
+    """The folder of a store.
+
+    Raises:
+        InputError: it is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(
+            f"path is a {type(path).__name__}; expected the folder of a store: "
+            f"GradientStore.build(estimator, path), or GradientStore.open(path, estimator)"
+        )
+    return Path(path)
 
 
 def form_name(form: StoredForm | Projected | None, parts: Streamed) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from headwater.estimators.stored.binding import (
     model_binding,
     refuse_mismatch,
 )
+from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.snapshot import Snapshot
 from headwater.forms import Projected
 from headwater.store import StoreFolder
@@ -82,7 +83,8 @@ class FromStore:
             given |= checkpoints_binding(parts)
         if parts.form is not None:
             given["form"] = form_name(None, parts)
-        refuse_mismatch({field: manifest.binding.get(field) for field in given}, given)
+        stored = {field: manifest.binding.get(field) for field in given}
+        refuse_mismatch(stored, given, tolerance=tolerance_of(parts.net))
         form = form_from_name(manifest.binding["form"])
         stored_as = parts.with_form(form if isinstance(form, Projected) else None)
         self._path = path

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
-from headwater.errors import InputError, StoreError, StoreMismatchError
+from headwater.errors import InputError, StoreMismatchError
+from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.stored.answers import StoreTopK
+from headwater.estimators.stored.beginning import begun, refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
@@ -19,9 +20,14 @@ from headwater.estimators.stored.binding import (
     form_from_name,
     form_name,
     parts_of,
-    refuse_mismatch,
-    versions,
+    path_of,
 )
+from headwater.estimators.stored.example_ids import (
+    ids_to_delete,
+    refuse_odd_ids,
+    refuse_other_ids,
+)
+from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.snapshot import Snapshot
 from headwater.estimators.stored.writing import (
     DTYPES,
@@ -29,17 +35,18 @@ from headwater.estimators.stored.writing import (
     free_bytes,
 )
 from headwater.forms import Projected
-from headwater.store import Manifest, StoreFolder
+from headwater.store import StoreFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from jaxtyping import Float
     from torch import Tensor
 
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.tracincp_base import TracInCPBase
-    from headwater.store import Writer
+    from headwater.store import Manifest, Writer
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
@@ -76,7 +83,8 @@ class GradientStore:
 
         Args:
             estimator: a `TracInCP` or `TracInCPFast`.
-            path: a folder, which is made; one that holds an interrupted build of the same goes on.
+            path: a folder, which is made; an interrupted build of the same in it goes on, and one
+                that had ended is returned as it is.
             form: "factored" keeps the factors of layers or, where those are more numbers, their
                 gradients, which is exact and small; "materialised" writes all gradients out;
                 `Projected(dim, seed)` keeps one vector of dim numbers per example for all
@@ -87,27 +95,38 @@ class GradientStore:
 
         Raises:
             InputError: an argument is of the wrong kind.
-            StoreMismatchError: the folder holds a store of something else.
+            StoreMismatchError: the folder holds a store of something else, or of other ids.
+            StoreError: the store there was appended to or deleted from since it was built, or the
+                folder holds other files.
             StoreLockedError: another process is writing there.
             StoreWriteError: the disk is full, or would be.
         """
         parts = parts_of(estimator, form)
         if dtype not in DTYPES:
             raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-        folder = StoreFolder(Path(path))
-        binding = binding_of(parts, form=form_name(form, parts), dtype=dtype)
+        refuse_odd_ids(ids, taken=frozenset(), count=parts.data.count)
+        folder = StoreFolder(path_of(path))
+        refuse_strangers(folder)
+        binding = binding_of(
+            parts,
+            form=form_name(form, parts),
+            dtype=dtype,
+            stored=folder.read_manifest().binding if folder.exists() else None,
+        )
+        filling = Filling(
+            parts,
+            parts.data,
+            ids,
+            taken=frozenset(),
+            at_once=False,
+            name=f"store {folder.path.name}",
+            show_progress=show_progress,
+        )
         with folder.writing() as writer:
-            store = cls(folder.path, estimator, parts, cls._begin(folder, writer, binding))
+            manifest = begun(folder, writer, binding, tolerance=tolerance_of(parts.net))
+            store = cls(folder.path, estimator, parts, manifest)
+            refuse_other_ids(store.ids, ids, complete=manifest.complete)
             capture = Capture(parts.net, parts.selection)
-            filling = Filling(
-                parts,
-                parts.data,
-                ids,
-                taken=frozenset(),
-                at_once=False,
-                name=f"store {folder.path.name}",
-                show_progress=show_progress,
-            )
             while not store._filled(writer, capture, filling):
                 # What was stored of a layer before is by a rule that turned out not to fit.
                 empty = replace(store._manifest, shards=(), next_shard=0, next_id=0, batches=0)
@@ -118,8 +137,8 @@ class GradientStore:
     def open(cls, path: str | Path, estimator: TracInCPBase) -> GradientStore:
         """The store at a path, after a look at whether it is the estimator's.
 
-        Loads every checkpoint once, reads a sample of the training data, and looks at the sizes
-        and headers of all files; `verify` reads every byte.
+        Loads every checkpoint once, reads a sample of the training data and takes its losses at
+        each, and looks at the sizes and headers of all files; `verify` reads every byte.
 
         Raises:
             StoreNotFoundError: there is no store.
@@ -129,13 +148,20 @@ class GradientStore:
             StoreCorruptError: a file is missing, cut off or changed.
             StoreUnsafeError: a file leads out of the folder.
         """
-        folder = StoreFolder(Path(path))
+        folder = StoreFolder(path_of(path))
         manifest = complete_manifest(folder)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
-        given = binding_of(parts, form=stored["form"], dtype=stored["dtype"])
-        refuse_mismatch(stored, given)
+        binding_of(parts, form=stored["form"], dtype=stored["dtype"], stored=stored)
         return cls(folder.path, estimator, parts, manifest)
+
+    def __repr__(self) -> str:
+        form = form_from_name(self._manifest.binding["form"])
+        dtype = self._manifest.binding["dtype"]
+        return (
+            f"GradientStore({str(self.path)!r}, examples={len(self)}, form={form!r}, "
+            f"dtype={dtype!r})"
+        )
 
     def __len__(self) -> int:
         return self._manifest.live
@@ -226,6 +252,10 @@ class GradientStore:
             InputError: an id is taken.
             StoreLockedError, StoreWriteError: see `build`.
         """
+        estimator = self._estimator
+        refuse_misplaced_tensors(
+            dataset, name="dataset", task_given=estimator._given_task is not None
+        )
         data = TrainingData(dataset, "auto")
         with self._writing() as writer:
             filling = Filling(
@@ -248,9 +278,9 @@ class GradientStore:
         """Leaves examples out of all answers from now on; `compact` removes them from the disk.
 
         Raises:
-            InputError: an id isn't in the store; nothing was deleted.
+            InputError: `ids` is no list of ids, or one isn't in the store; nothing was deleted.
         """
-        doomed = list(ids)
+        doomed = ids_to_delete(ids)
         with self._writing() as writer:
             present = set(self.ids)
             unknown = [one for one in doomed if one not in present]
@@ -311,26 +341,6 @@ class GradientStore:
             self._show(manifest)
             writer.clean(manifest)
             yield writer
-
-    @classmethod
-    def _begin(cls, folder: StoreFolder, writer: Writer, binding: dict[str, Any]) -> Manifest:
-        if folder.exists():
-            manifest = folder.read_manifest()
-            refuse_mismatch(manifest.binding, binding)
-            writer.clean(manifest)
-            return manifest
-        strangers = folder.strangers()
-        if strangers:
-            raise StoreError(
-                f"{folder.path} is no gradient store and isn't empty ({strangers[0]!r}); name a "
-                f"new folder"
-            )
-        writer.clean(None)
-        projected = binding["form"]["kind"] == "projected"
-        weights = (1.0,) if projected else tuple(binding["learning_rates"])
-        manifest = Manifest(binding, weights, batch_size=0, versions=versions())
-        writer.commit(manifest)
-        return manifest
 
     def _filled(self, writer: Writer, capture: Capture, filling: Filling) -> bool:
         """Writes what isn't stored yet, and commits; False if it has to be tried again."""

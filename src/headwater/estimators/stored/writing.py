@@ -16,6 +16,7 @@ from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.engine.gradient_pass import GradientPass, Recorded
 from headwater.errors import InputError, StoreWriteError
 from headwater.estimators.stored.answers import one_vector, smallest, written_out
+from headwater.estimators.stored.example_ids import refuse_odd_ids
 from headwater.forms import Gradients
 from headwater.store import shard_contents
 
@@ -119,7 +120,7 @@ class Filling:
         """
         skip = 0 if self.at_once else manifest.batches
         done = 0 if self.at_once else manifest.next_id
-        self._refuse_odd_ids()
+        refuse_odd_ids(self.ids, taken=self.taken, count=self.data.count)
         passing = gradient_pass(
             self.parts, capture, self.data, self.parts.task, kind="training example"
         )
@@ -145,21 +146,6 @@ class Filling:
             raise InputError(f"ids has {len(self.ids)} entries for {done} examples")
         built = manifest.built if self.at_once else done
         return replace(manifest, complete=True, built=built)
-
-    def _refuse_odd_ids(self) -> None:
-        if self.ids is None:
-            return
-        wrong = [one for one in self.ids if not isinstance(one, (int, str)) or one is True]
-        if wrong:
-            raise InputError(f"an id is {wrong[0]!r}; expected texts or ints")
-        seen = set(self.taken)
-        for one in self.ids:
-            if one in seen:
-                raise InputError(f"the id {one!r} is there already; every example needs its own")
-            seen.add(one)
-        count = self.data.count
-        if count is not None and len(self.ids) != count:
-            raise InputError(f"ids has {len(self.ids)} entries for {count} examples")
 
     def _shown(
         self, recorded: Iterator[Recorded], batch_size: int, skip: int

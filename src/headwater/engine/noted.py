@@ -1,0 +1,69 @@
+"""Whose examples an exception of the model's or the loss's own was raised for."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from headwater.capture import PlanChanged
+from headwater.engine.checked import CheckedCapture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from headwater.forms import Gradients
+    from headwater.tasks import Task
+
+_SIGN = "headwater: raised for "
+
+
+@contextmanager
+def noted(examples: str, first: int | None = None) -> Iterator[None]:
+    """Within, exceptions get a note saying for which examples; their type and text stay.
+
+    Args:
+        examples: what they are called, in the plural.
+        first: the index of the first of the batch; None where there is one batch only.
+    """
+    try:
+        yield
+    except PlanChanged:
+        raise
+    except Exception as error:
+        # Python 3.10 has no notes, and does without.
+        add_note: Callable[[str], None] | None = getattr(error, "add_note", None)
+        notes: list[str] = getattr(error, "__notes__", [])
+        # The innermost knows best.
+        if add_note is not None and not any(note.startswith(_SIGN) for note in notes):
+            add_note(f"{_SIGN}the {examples}{'' if first is None else f' from {first} on'}")
+        raise
+
+
+def noted_batch(kind: str, first: int) -> AbstractContextManager[None]:
+    """`noted` for a batch of the examples that messages call `kind`.
+
+    Queries are mostly one batch, whose beginning says nothing.
+    """
+    return noted("queries" if kind == "query" else f"{kind}s", None if kind == "query" else first)
+
+
+class NotedCapture(CheckedCapture):
+    """A checked capture whose exceptions say for which examples they were raised."""
+
+    def __call__(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
+        with noted_batch(kind, first):
+            return super().__call__(task, batch, first=first, kind=kind)
+
+    def columns(
+        self,
+        task: Task,
+        batch: Any,
+        start: int,
+        factor: float,
+        evaluator: Callable[[Gradients], Tensor],
+    ) -> Tensor:
+        with noted_batch(self._kind, start):
+            return super().columns(task, batch, start, factor, evaluator)
