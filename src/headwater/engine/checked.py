@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from headwater.capture.nonfinite import refuse_non_finite, refuse_overflow
+from headwater.engine.noted import noted_batch
 from headwater.forms import Rows, Summed
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class CheckedCapture:
         return self._projection(gradients, self.checkpoint)
 
     def _exact(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
+        with noted_batch(kind, first):
+            return self._held_against_autograd(task, batch, first=first, kind=kind)
+
+    def _held_against_autograd(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
         gradients = self._capture.gradients(task, batch)
         self._captured += 1
         if self._captured >= self._next_check:

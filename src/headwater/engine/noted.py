@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headwater.capture import PlanChanged
-from headwater.engine.checked import CheckedCapture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-    from torch import Tensor
-
-    from headwater.forms import Gradients
-    from headwater.tasks import Task
 
 _SIGN = "headwater: raised for "
 
@@ -48,22 +42,3 @@ def noted_batch(kind: str, first: int) -> AbstractContextManager[None]:
     Queries are mostly one batch, whose beginning says nothing.
     """
     return noted("queries" if kind == "query" else f"{kind}s", None if kind == "query" else first)
-
-
-class NotedCapture(CheckedCapture):
-    """A checked capture whose exceptions say for which examples they were raised."""
-
-    def __call__(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
-        with noted_batch(kind, first):
-            return super().__call__(task, batch, first=first, kind=kind)
-
-    def columns(
-        self,
-        task: Task,
-        batch: Any,
-        start: int,
-        factor: float,
-        evaluator: Callable[[Gradients], Tensor],
-    ) -> Tensor:
-        with noted_batch(self._kind, start):
-            return super().columns(task, batch, start, factor, evaluator)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from headwater.capture import PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.engine.batch_size import fitting_batch_size
-from headwater.engine.noted import NotedCapture, noted_batch
+from headwater.engine.checked import CheckedCapture
+from headwater.engine.noted import noted_batch
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Session:
         budget: int,
         kind: str,
     ) -> None:
-        self.checked = NotedCapture(capture, projection, kind=kind)
+        self.checked = CheckedCapture(capture, projection, kind=kind)
         self.batch_size = 0
         self._model = model
         self._capture = capture

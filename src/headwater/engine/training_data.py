@@ -175,12 +175,15 @@ class TrainingData:
 
 def _only_stacks_rows(loader: DataLoader[Any]) -> bool:
     """Whether a batch is rows of tensors, in order: what slices of these tensors are too."""
+    # The batch sampler's own settings count: with one of the user's, the loader's say nothing.
+    sampler = loader.batch_sampler
     return (
         type(loader) is DataLoader
         and type(loader.dataset) is TensorDataset
         and all(type(tensor) is Tensor for tensor in loader.dataset.tensors)
-        and type(loader.sampler) is SequentialSampler
-        and type(loader.batch_sampler) is BatchSampler
+        and type(sampler) is BatchSampler
+        and type(sampler.sampler) is SequentialSampler
+        and len(sampler.sampler) == len(loader.dataset)
         and loader.collate_fn is default_collate
         and loader.num_workers == 0
         and not loader.pin_memory
@@ -189,10 +192,11 @@ def _only_stacks_rows(loader: DataLoader[Any]) -> bool:
 
 def _slices(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
     # Fetching and stacking rows one by one takes as long as half a plain pass of a small model.
-    dataset = loader.dataset
+    dataset, sampler = loader.dataset, loader.batch_sampler
     assert isinstance(dataset, TensorDataset)
-    size, count = loader.batch_size or 1, len(dataset)
-    last = count - count % size if loader.drop_last else count
+    assert isinstance(sampler, BatchSampler)
+    size, count = sampler.batch_size, len(dataset)
+    last = count - count % size if sampler.drop_last else count
     for start in range(0, last, size):
         # Copies, as stacking makes them: a model may write to what it is given.
         yield [tensor[start : start + size].clone() for tensor in dataset.tensors]
