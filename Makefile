@@ -4,7 +4,7 @@
 #   make demo     the main job on real data: find flipped labels, explain predictions (demo-output/)
 #   make test     the test suite
 #   make check    formatting, lint, types, import rules, tests, README's code
-#   make bench    how long things take, as ratios within one run (some minutes, 7 GB of memory)
+#   make bench    how long things take, as ratios within one run (an hour and more, 7 GB of memory)
 #   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
 #   make clean    remove what these targets made
 #
@@ -37,7 +37,7 @@ check: .venv/installed
 	$(PYTEST)
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.mlp_all_scores
+	$(BIN)/python -m benchmarks.against_plain
 	$(BIN)/python -m benchmarks.store_forms
 	$(BIN)/python -m benchmarks.store_million
 

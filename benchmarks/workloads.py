@@ -41,7 +41,6 @@ class Workload:
         queries: Q.
         checkpoints: C.
         final_layer: the name of the only layer that counts; None where all do.
-        final_width: how many numbers go into that layer, where peers have to be told.
     """
 
     name: str
