@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from headwater import TracInCP
 from headwater.capture import Capture, borrowed
 from headwater.tasks import LossTask
 from tests.architectures.zoo import BY_NAME
@@ -194,3 +195,27 @@ def test_only_some_of_a_layers_parameters(name):
         examples = architecture.examples(inputs, targets)
         expected = tracin.per_example_gradients(model, architecture.loss_of_one, examples, [chosen])
         torch.testing.assert_close(rows, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "attention"])
+def test_parametrized_weights_are_right_through_the_fallback(kind):
+    if kind == "lstm":
+        layer, name = nn.LSTM(2, E, batch_first=True), "weight_hh_l0"
+        model = Wrapped(layer, lambda layer, x: layer(x)[0].flatten(1))
+        x = rows(B, T, 2)
+    else:
+        layer, name = nn.MultiheadAttention(E, 2, batch_first=True), "in_proj_weight"
+        model = Wrapped(layer, lambda layer, x: layer(x, x, x)[0].flatten(1))
+        x = rows(B, T, E)
+    nn.utils.parametrizations.weight_norm(layer, name)
+    model, batch = model.double().eval(), batch_of(x)
+    data = torch.utils.data.TensorDataset(*batch)
+    states = [{n: torch.randn_like(t) for n, t in model.state_dict().items()} for _ in range(2)]
+    rates = [0.3, 0.07]
+    estimator = TracInCP(model, data, states, loss_fn=total, learning_rates=rates, batch_size=3)
+    found = estimator.influence()
+    expected = torch.zeros(B, dtype=torch.float64)
+    for state, rate in zip(states, rates, strict=True):
+        model.load_state_dict(state)
+        expected += rate * expected_gradients(model, batch).square().sum(dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)

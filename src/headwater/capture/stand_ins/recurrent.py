@@ -29,13 +29,18 @@ _rnn: Any = RNNRecurrence.apply
 
 
 def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
-    """Batched sequences of one length; not `proj_size`, `PackedSequence`, nor a single sequence."""
+    """Batched sequences of one length, weights that are parameters of the layer's own.
+
+    Not `proj_size`, `PackedSequence`, a single sequence, nor weights that `weight_norm` or another
+    parametrization computes.
+    """
     inputs = args[0] if args else kwargs.get("input")
     state = args[1] if len(args) > 1 else kwargs.get("hx")
     if (
         not isinstance(inputs, Tensor)
         or inputs.dim() != 3
         or module.proj_size
+        or any(name not in module._parameters for name in module._flat_weights_names)
         or module.training
         or not inputs.numel()
         # Whose products are in another precision than states.
