@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
@@ -79,6 +80,16 @@ class SelfInfluence(Quantity):
         return None
 
 
+@dataclass(frozen=True)
+class _DotProducts:
+    """With the gradients of queries."""
+
+    queries: Gradients
+
+    def __call__(self, examples: Gradients, products: InputProducts | None) -> Tensor:
+        return self.queries.dot(examples, products)
+
+
 class PairScores(Quantity):
     """The dot product of each query's gradient with each training example's.
 
@@ -101,13 +112,12 @@ class PairScores(Quantity):
             queries = self._queries(first, min(first + batch_size, stop))
             gradients = capture(self._task, queries, first=first, kind="query")
             captured.append(gradients.for_pairs(queries=stop - start))
-        return Gradients.cat(captured).dot
+        return _DotProducts(Gradients.cat(captured))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
-        queries, others = (getattr(one, "__self__", None) for one in (evaluator, other))
-        assert isinstance(queries, Gradients)
-        assert isinstance(others, Gradients)
-        return queries.with_inputs_of(others).dot
+        assert isinstance(evaluator, _DotProducts)
+        assert isinstance(other, _DotProducts)
+        return _DotProducts(evaluator.queries.with_inputs_of(other.queries))
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         queries = self._queries(0, min(batch_size, self.rows))
