@@ -148,12 +148,13 @@ def _dot_factored(queries: Factored, examples: Factored) -> Float[Tensor, "Q B"]
 
 def _dot_convolved(queries: Form, examples: Convolved) -> Float[Tensor, "Q B"]:
     """Products with windows, as many examples at a time as stay in the cache."""
-    blocks = []
-    for piece in examples.factored_pieces(scratch_each=examples.numbers):
-        if isinstance(queries, Factored):
-            blocks.append(dot(queries, piece))
-        else:
-            blocks.append(_dot_with_written(queries.materialise(), piece))
+    if isinstance(queries, Factored):
+        pieces = examples.factored_pieces(scratch_each=examples.numbers)
+        return torch.cat([dot(queries, piece) for piece in pieces], dim=1)
+    # Gradients written out are far smaller than windows: more examples at a time meet the queries,
+    # which are read from memory anew for every product.
+    left = queries.materialise()
+    blocks = [left @ block.materialise().mT for block in examples.pieces(examples.numbers)]
     return torch.cat(blocks, dim=1)
 
 
