@@ -1,9 +1,11 @@
 """Forms of one parameter beside the gradients that they stand for, written out by plain loops."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
-from headwater.forms import Factored, Form, Materialised, Rows, Scaled, Summed
+from headwater.forms import Convolved, Factored, Form, Materialised, Rows, Scaled, Summed
 
 TABLE_ROWS, WIDTH = 5, 4
 
@@ -28,6 +30,27 @@ def factored(batch: int, generator: torch.Generator, *, positions: int, layout: 
             x, d = inputs[b, 0, s], grads[b, 0, s]
             rows[b] += torch.outer(d, x) if layout == "oi" else torch.outer(x, d)
     return Factored(inputs, grads, layout=layout), rows.flatten(1)
+
+
+def convolved(batch: int, generator: torch.Generator, *, dims: int) -> tuple[Form, Tensor]:
+    """A kernel of TABLE_ROWS output channels and WIDTH numbers each: 2 x 2, or 1 x 2 x 2."""
+    channels, kernel = (2, (2,)) if dims == 1 else (1, (2, 2))
+    dilation = (2, 1)[:dims]
+    inputs = randn(generator, batch, channels, *(6, 4)[:dims])
+    grads = randn(generator, batch, TABLE_ROWS, *(4, 3)[:dims])
+    rows = torch.zeros(batch, TABLE_ROWS, channels, *kernel, dtype=torch.float64)
+    for place in itertools.product(*(range(size) for size in grads.shape[2:])):
+        for offset in itertools.product(*(range(size) for size in kernel)):
+            seen = tuple(p + o * d for p, o, d in zip(place, offset, dilation, strict=True))
+            x, d = inputs[(..., *seen)], grads[(..., *place)]
+            rows[(..., *offset)] += d[:, :, None] * x[:, None]
+    form = Convolved(inputs, grads, kernel, (1,) * dims, dilation)
+    return form, rows.flatten(1)
+
+
+def banded(batch: int, generator: torch.Generator) -> tuple[Form, Tensor]:
+    form, rows = convolved(batch, generator, dims=2)
+    return form.banded(), rows
 
 
 def looked_up(batch: int, generator: torch.Generator, *, positions: int) -> tuple[Form, Tensor]:
@@ -57,6 +80,9 @@ KINDS = {
     "factored, one position": lambda b, g: factored(b, g, positions=1),
     "factored": lambda b, g: factored(b, g, positions=3),
     "factored, io": lambda b, g: factored(b, g, positions=2, layout="io"),
+    "convolved, one axis": lambda b, g: convolved(b, g, dims=1),
+    "convolved, two axes": lambda b, g: convolved(b, g, dims=2),
+    "banded": lambda b, g: banded(b, g),
     "rows": lambda b, g: looked_up(b, g, positions=3),
     "rows, one position": lambda b, g: looked_up(b, g, positions=1),
     "scaled factored": lambda b, g: scaled(KINDS["factored"], b, g),

@@ -25,7 +25,9 @@ def generator(seed: int) -> torch.Generator:
 def force(monkeypatch: pytest.MonkeyPatch, name: str, answer: bool) -> None:
     """Make a choice of algebra come out one way, wherever it is asked for."""
     # `headwater.forms.dot` is the function; the module of that name is in the import system only.
-    asking = [import_module(f"headwater.forms.{module}") for module in ("dot", "factored")]
+    asking = [
+        import_module(f"headwater.forms.{module}") for module in ("dot", "factored", "convolved")
+    ]
     for module in [module for module in asking if hasattr(module, name)]:
         monkeypatch.setattr(module, name, lambda *_, **__: answer)
 
@@ -36,7 +38,12 @@ def scratch(request, monkeypatch):
         monkeypatch.setattr(cost, "SCRATCH_BYTES", 8)
 
 
-@pytest.mark.usefixtures("scratch")
+@pytest.fixture(params=["in bands", "in windows"])
+def bands(request, monkeypatch):
+    force(monkeypatch, "bands_are_cheaper", request.param == "in bands")
+
+
+@pytest.mark.usefixtures("scratch", "bands")
 @pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 def test_every_pair_of_forms_has_its_dot_product(left, right, written_out, monkeypatch):
@@ -48,6 +55,7 @@ def test_every_pair_of_forms_has_its_dot_product(left, right, written_out, monke
     assert_close(dot(examples, queries), expected.mT, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("bands")
 @pytest.mark.parametrize("factors", [True, False])
 @pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize(("left", "right"), PAIRS)
@@ -62,7 +70,7 @@ def test_queries_prepared_for_many_examples_have_the_same_products(
     assert_close(dot(prepared, examples), of_queries @ of_examples.mT, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.usefixtures("scratch")
+@pytest.mark.usefixtures("scratch", "bands")
 @pytest.mark.parametrize("factors", [True, False])
 @every_kind
 def test_squared_norms(kind, factors, monkeypatch):
@@ -71,6 +79,7 @@ def test_squared_norms(kind, factors, monkeypatch):
     assert_close(form.squared_norm(), expected.square().sum(1), rtol=1e-12, atol=0)
 
 
+@pytest.mark.usefixtures("bands")
 @every_kind
 def test_what_is_written_out_summed_and_cut(kind):
     form, expected = KINDS[kind](B, generator(4))

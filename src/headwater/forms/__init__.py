@@ -1,5 +1,6 @@
 """What a batch of per-example gradients is, and the algebra on it."""
 
+from headwater.forms.banded import Banded
 from headwater.forms.convolved import Convolved
 from headwater.forms.dot import dot
 from headwater.forms.factored import Factored
@@ -12,6 +13,7 @@ from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
 
 __all__ = [
+    "Banded",
     "Convolved",
     "Factored",
     "Form",

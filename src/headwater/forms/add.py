@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.banded import Banded
 from headwater.forms.convolved import Convolved
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
@@ -28,10 +29,17 @@ def add(forms: Sequence[Form]) -> Form:
     if len(forms) == 1:
         return forms[0]
     kinds: dict[object, list[Form]] = {}
-    for form in (f.factored() if isinstance(f, Convolved) else f for f in forms):
+    for form in map(_plain, forms):
         kinds.setdefault(_kind(form), []).append(form)
     merged = [_merge(same) for same in kinds.values()]
     return merged[0] if len(merged) == 1 else Summed(tuple(merged))
+
+
+def _plain(form: Form) -> Form:
+    """The form in which it can be joined with others."""
+    if isinstance(form, Convolved):
+        return form.factored()
+    return Materialised(form.materialise()) if isinstance(form, Banded) else form
 
 
 def _kind(form: Form) -> object:

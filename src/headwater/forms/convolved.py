@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from headwater.forms.cost import norm_is_cheaper_factored
+from headwater.forms.banded import Banded
+from headwater.forms.cost import bands_are_cheaper, norm_is_cheaper_factored
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
@@ -26,7 +27,8 @@ class Convolved(Form):
 
     What `Factored` is with windows as inputs. Windows overlap, so that all of them take several
     times the memory of the inputs; they are copied out where they are used, into a buffer that
-    stays in the cache.
+    stays in the cache. Where the kernel doesn't stride along its first axis, only windows along
+    the other axes are: a shift along the first is another offset into the same memory.
 
     Attributes:
         inputs: what came into the layer, padded.
@@ -68,6 +70,11 @@ class Convolved(Form):
         return self.groups * self.fan_out * (self.fan_in + self.bias)
 
     @property
+    def windows(self) -> int:
+        """Numbers in all windows of an example."""
+        return self.groups * self.fan_in * self.positions
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.inputs, self.output_grads)
 
@@ -91,23 +98,65 @@ class Convolved(Form):
         Args:
             scratch_each: how many numbers an example takes beside its windows.
         """
-        windows = self.groups * self.fan_in * self.positions
-        return (piece.factored() for piece in self.pieces(windows + scratch_each))
+        return (piece.factored() for piece in self.pieces(self.windows + scratch_each))
+
+    @property
+    def in_bands(self) -> bool:
+        """Whether gradients are best written out one offset along the first axis at a time."""
+        return self.stride[0] == 1 and self.groups == 1 and bands_are_cheaper(self)
+
+    def banded(self) -> Banded:
+        """The same gradients written out, by offset along the kernel's first axis."""
+        size, steps = self.batch_size, self.kernel_size[0]
+        channels, further = self.inputs.shape[1], prod(self.kernel_size[1:])
+        # By offset first, so that what a product of matrices writes to is one block of memory.
+        shape = (steps, size, self.fan_out, channels * further)
+        gradients, start = self.inputs.new_empty(shape), 0
+        height, *widths = self.output_grads.shape[2:]
+        row = prod(widths)
+        for piece in self.pieces(channels * further * self.inputs.shape[2] * row):
+            stop = start + piece.batch_size
+            rows = unfolded(
+                piece.inputs,
+                (1, *self.kernel_size[1:]),
+                (1, *self.stride[1:]),
+                (1, *self.dilation[1:]),
+                (self.inputs.shape[2], *widths),
+            )
+            inputs = rows.reshape(piece.batch_size, channels * further, -1)
+            grads = piece.output_grads.flatten(2)
+            for step in range(steps):
+                begin = step * self.dilation[0] * row
+                seen = inputs[:, :, begin : begin + height * row]
+                torch.bmm(grads, seen.mT, out=gradients[step, start:stop])
+            start = stop
+        biases = self.output_grads.flatten(2).sum(dim=2) if self.bias else None
+        return Banded(gradients.transpose(0, 1), biases, (channels, *self.kernel_size))
+
+    def banded_pieces(self) -> Iterator[Banded]:
+        """The same gradients written out, as many examples at a time as stay in the cache."""
+        return (piece.banded() for piece in self.pieces(self.numbers))
 
     def _each(self, compute: Callable[[Factored], Tensor], scratch: int) -> Tensor:
         return torch.cat([compute(piece) for piece in self.factored_pieces(scratch_each=scratch)])
 
     def squared_norm(self) -> Float[Tensor, " B"]:
-        if norm_is_cheaper_factored(self):
+        copied = self.windows / self.kernel_size[0] if self.in_bands else self.windows
+        if norm_is_cheaper_factored(self, copied_factored=self.windows, copied_written=copied):
             return self._each(Factored.norm_of_factors, 2 * self.groups * self.positions**2)
+        if self.in_bands:
+            return torch.cat([piece.squared_norm() for piece in self.banded_pieces()])
         return self._each(Factored.norm_of_written, self.numbers)
 
     def materialise(self) -> Float[Tensor, "B P"]:
+        if self.in_bands:
+            return torch.cat([piece.materialise() for piece in self.banded_pieces()])
         return self._each(Factored.materialise, self.numbers)
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         total, start = self.inputs.new_zeros(self.numbers), 0
-        for piece in self.factored_pieces():
+        pieces = self.banded_pieces() if self.in_bands else self.factored_pieces()
+        for piece in pieces:
             stop = start + piece.batch_size
             total += piece.weighted_sum(weights[start:stop])
             start = stop
@@ -133,7 +182,7 @@ def unfolded(
     kernel_size: tuple[int, ...],
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
-    output_size: torch.Size,
+    output_size: Sequence[int],
 ) -> Tensor:
     """For every output position the inputs that a kernel sees there, as a view.
 

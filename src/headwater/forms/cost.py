@@ -13,6 +13,9 @@ Counted for a weight of O x I with S positions per example, G groups, in multipl
     a squared norm
         factored       S * S * (I + O)
         materialised   S * I * O
+    windows of a convolution that are copied out
+        all            S * I numbers
+        in bands       S * I / K, with K offsets along the kernel's first axis
 
 A matrix product moves little memory per operation; writing a gradient out and reading it back
 does. `BYTES_WEIGHT` says how many multiply-adds fit in the time of one byte to or from memory.
@@ -44,13 +47,23 @@ def _factor_numbers(form: Factored | Convolved) -> int:
     return form.groups * (form.fan_in + form.fan_out)
 
 
-def norm_is_cheaper_factored(form: Factored | Convolved) -> bool:
-    """Whether a squared norm costs less from the factors than from the gradient written out."""
+def norm_is_cheaper_factored(
+    form: Factored | Convolved, *, copied_factored: float = 0, copied_written: float = 0
+) -> bool:
+    """Whether a squared norm costs less from the factors than from the gradient written out.
+
+    Args:
+        form: the gradients.
+        copied_factored: how many numbers per example are copied out before the factors can be used.
+        copied_written: the same before the gradient can be written out.
+    """
     positions, itemsize = form.positions, form.inputs.element_size()
     factored = float(positions * positions * _factor_numbers(form))
     factored += BYTES_WEIGHT * itemsize * 2 * positions * positions * form.groups
     materialised = float(positions * _gradient_numbers(form))
     materialised += BYTES_WEIGHT * itemsize * 2 * _gradient_numbers(form)
+    factored += BYTES_WEIGHT * itemsize * 2 * copied_factored
+    materialised += BYTES_WEIGHT * itemsize * 2 * copied_written
     return factored < materialised
 
 
@@ -81,6 +94,16 @@ def table_is_cheaper_written_out(form: Rows, *, queries: int) -> bool:
     written_out = form.table_rows * (queries + traffic)
     looked_up = queries * form.positions * (1 + traffic)
     return written_out < looked_up
+
+
+def bands_are_cheaper(form: Convolved) -> bool:
+    """Whether a kernel's gradient is best written out offset by offset along its first axis.
+
+    With K offsets, K times fewer numbers are copied out, in K products of K times fewer columns;
+    below some dozens of columns a matrix product loses its speed.
+    """
+    steps = form.kernel_size[0]
+    return steps > 1 and form.fan_in // steps >= 32
 
 
 def factors_are_smaller(form: Factored | Convolved) -> bool:

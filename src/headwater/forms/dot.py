@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.banded import Banded
 from headwater.forms.convolved import Convolved
 from headwater.forms.cost import (
     examples_per_scratch,
@@ -90,6 +91,8 @@ def for_pairs(form: Form, *, queries: int) -> Form:
     if isinstance(form, (Factored, Convolved)):
         if pairs_are_cheaper_factored(form, queries=queries, query_positions=form.positions):
             return form.factored() if isinstance(form, Convolved) else form
+        if isinstance(form, Convolved) and form.in_bands:
+            return form.banded()
         return Materialised(form.materialise())
     if isinstance(form, Rows):
         if table_is_cheaper_written_out(form, queries=queries):
@@ -153,6 +156,9 @@ def _dot_convolved(queries: Form, examples: Convolved) -> Float[Tensor, "Q B"]:
         return torch.cat([dot(queries, piece) for piece in pieces], dim=1)
     # Gradients written out are far smaller than windows: more examples at a time meet the queries,
     # which are read from memory anew for every product.
+    kernel = (examples.inputs.shape[1], *examples.kernel_size)
+    if isinstance(queries, Banded) and queries.kernel == kernel and examples.in_bands:
+        return torch.cat([queries.dot(piece) for piece in examples.banded_pieces()], dim=1)
     left = queries.materialise()
     blocks = [left @ block.materialise().mT for block in examples.pieces(examples.numbers)]
     return torch.cat(blocks, dim=1)

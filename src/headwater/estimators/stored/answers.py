@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
-from headwater.forms import Convolved, Factored, Gradients, Materialised
+from headwater.forms import Banded, Convolved, Factored, Gradients, Materialised
 from headwater.forms.cost import factors_are_smaller
 from headwater.forms.projected import PROJECTED
 from headwater.query import AllScores, TopK
@@ -187,6 +187,15 @@ def smallest(part: Gradients) -> Gradients:
         if isinstance(form, (Factored, Convolved)) and not factors_are_smaller(form):
             form = Materialised(form.materialise())
         forms[block] = form.factored() if isinstance(form, Convolved) else form
+    return Gradients(forms, part.batch_size, part.like)
+
+
+def in_order_of_parameters(part: Gradients) -> Gradients:
+    """The same gradients, for products with those that a store holds written out."""
+    forms = {
+        block: Materialised(form.materialise()) if isinstance(form, Banded) else form
+        for block, form in part.forms.items()
+    }
     return Gradients(forms, part.batch_size, part.like)
 
 

@@ -10,7 +10,7 @@ import torch
 from headwater.capture import Capture, PlanChanged
 from headwater.errors import InputError
 from headwater.estimators.query_batches import query_batches
-from headwater.estimators.stored.answers import Answers, StoreTopK
+from headwater.estimators.stored.answers import Answers, StoreTopK, in_order_of_parameters
 from headwater.estimators.stored.search import ApproximateSearch
 from headwater.estimators.stored.two_stage import recomputed
 from headwater.estimators.stored.writing import DTYPES, captured_parts
@@ -143,4 +143,4 @@ class Snapshot:
         while joined is None:
             with suppress(PlanChanged):
                 joined = captured_parts(self._parts, capture, data, task, self.manifest.binding)
-        return [part.for_pairs(queries=size) for part in joined]
+        return [in_order_of_parameters(part.for_pairs(queries=size)) for part in joined]
