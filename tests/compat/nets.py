@@ -118,13 +118,10 @@ class Partly(nn.Module):
         return self.head(x)
 
 
-SHAPES: dict[type[nn.Module], tuple[int, ...]] = {
-    Cnn: (2, 5, 5),
-    Circular: (2, 5, 5),
-    Lines: (2, 6),
-    Words: (6,),
-    PooledWords: (6,),
-}
+def features(kind: type[nn.Module]) -> tuple[int, ...]:
+    """The shape of an example."""
+    shapes: dict[type[nn.Module], tuple[int, ...]] = {Cnn: (2, 5, 5), Lines: (2, 6), Words: (6,)}
+    return next((shapes[base] for base in shapes if issubclass(kind, base)), (5,))
 
 
 def net(kind: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -145,7 +142,7 @@ def load(model: nn.Module, checkpoint: tuple[dict[str, Tensor], float]) -> float
 def rows(kind: type[nn.Module], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Features and labels."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (count, *SHAPES.get(kind, (5,)))
+    shape = (count, *features(kind))
     labels = torch.randint(CLASSES, (count,), generator=generator)
     if issubclass(kind, Words):
         return torch.randint(1, 9, shape, generator=generator), labels
