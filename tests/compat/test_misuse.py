@@ -104,7 +104,7 @@ MISUSES = {
         ValueError,
         "(?i)invalid checkpoints",
     ),
-    "no folder": (TRACIN, [], {"checkpoints": "no such folder"}, ValueError, "checkpoints.*folder"),
+    "no folder": (TRACIN, [], {"checkpoints": "no such folder"}, ValueError, "no such folder"),
 }
 
 
