@@ -1,9 +1,7 @@
-"""Tests against Captum itself, and one thread for models as small as these."""
+"""One thread for models as small as these."""
 
 import pytest
 import torch
-
-pytest.importorskip("captum", reason="held against the installed Captum")
 
 
 @pytest.fixture(autouse=True, scope="session")

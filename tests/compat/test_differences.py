@@ -5,7 +5,6 @@ docs/captum.md lists these; what is pinned here and no longer true of Captum fai
 
 from importlib.util import find_spec
 
-import captum.influence as captum
 import pytest
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from headwater.errors import (
     CaptumLossError,
     HeadwaterWarning,
     InputError,
+    NonFiniteError,
     ShuffledLoaderError,
 )
 
@@ -47,6 +47,8 @@ from .nets import (
     states,
 )
 from .warned import CAPTUM_WARNS
+
+captum = pytest.importorskip("captum.influence")
 
 pytestmark = CAPTUM_WARNS
 CE = nn.CrossEntropyLoss
@@ -364,6 +366,34 @@ def test_captum_evaluates_in_train_mode():
     once, again = (make(captum).influence(case.queries) for _ in range(2))
     assert_far(once, again)
     assert_close(make(ours).influence(case.queries), case.oracle())
+
+
+@pytest.mark.parametrize("make", [Case.tracin, Case.fast])
+def test_captum_loads_each_checkpoint_for_each_batch(make):
+    case = Case(WithoutBias)
+
+    def loads(library):
+        loaded = []
+
+        def noted(model, checkpoint):
+            loaded.append(checkpoint)
+            return load(model, checkpoint)
+
+        estimator = make(case, library, checkpoints_load_func=noted, batch_size=1)
+        estimator.influence(case.queries)
+        return len(loaded)
+
+    assert loads(captum) >= N * len(RATES)
+    assert loads(ours) == len(RATES)
+
+
+def test_captum_returns_scores_of_gradients_that_are_not_finite():
+    case = Case(Mlp)
+    features, labels = case.training.tensors
+    broken = TensorDataset(features.index_fill(0, torch.tensor([4]), torch.inf), labels)
+    assert case.tracin(captum, train_dataset=broken).influence(case.queries)[:, 4].isnan().all()
+    with pytest.raises(NonFiniteError, match="training example 4"):
+        case.tracin(ours, train_dataset=broken).influence(case.queries)
 
 
 def test_captum_leaves_its_traces_in_the_model():

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import captum.influence as captum
 import numpy
 import pytest
 import torch
@@ -21,6 +20,8 @@ from headwater.errors import (
 
 from .nets import Case, Mlp
 from .warned import CAPTUM_WARNS
+
+captum = pytest.importorskip("captum.influence")
 
 pytestmark = CAPTUM_WARNS
 CASE = Case(Mlp)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-import captum.influence as captum
 import pytest
 from torch import nn
 
 from .nets import assert_close
 from .warned import CAPTUM_WARNS
+
+captum = pytest.importorskip("captum.influence")
 
 USAGE = Path(__file__).with_name("usage")
 pytestmark = [pytest.mark.end_to_end, *CAPTUM_WARNS]
