@@ -165,33 +165,28 @@ class Case:
 
     def tracin(self, library: Any, **options: Any) -> Any:
         """The library's TracInCP; `options` replace or add arguments."""
-        given = {"loss_fn": nn.CrossEntropyLoss(reduction="none"), **options}
-        return library.TracInCP(**self._arguments(given))
+        return library.TracInCP(**self.arguments("TracInCP", **options))
 
     def fast(self, library: Any, **options: Any) -> Any:
-        return library.TracInCPFast(**self._final(options))
+        return library.TracInCPFast(**self.arguments("TracInCPFast", **options))
 
     def rand_proj(self, library: Any, **options: Any) -> Any:
-        given = {"nearest_neighbors": Searched(), **options}
-        return library.TracInCPFastRandProj(**self._final(given))
+        return library.TracInCPFastRandProj(**self.arguments("TracInCPFastRandProj", **options))
 
-    def _final(self, options: dict[str, Any]) -> dict[str, Any]:
-        layer = "2" if issubclass(self.kind, Mlp) else "head"
-        given = {
-            "final_fc_layer": layer,
-            "loss_fn": nn.CrossEntropyLoss(reduction="sum"),
-            **options,
-        }
-        return self._arguments(given)
-
-    def _arguments(self, options: dict[str, Any]) -> dict[str, Any]:
-        given = {
+    def arguments(self, name: str, **options: Any) -> dict[str, Any]:
+        """The arguments of the class of that name."""
+        given: dict[str, Any] = {
             "model": net(self.kind).eval(),
             "train_dataset": self.training,
             "checkpoints": states(self.kind),
             "checkpoints_load_func": load,
             "batch_size": 3,
+            "loss_fn": nn.CrossEntropyLoss(reduction="none" if name == "TracInCP" else "sum"),
         }
+        if name != "TracInCP":
+            given["final_fc_layer"] = "2" if issubclass(self.kind, Mlp) else "head"
+        if name == "TracInCPFastRandProj":
+            given["nearest_neighbors"] = Searched()
         return {**given, **options}
 
     def oracle(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from headwater import HeadwaterError, InputError
+from headwater import HeadwaterError, HeadwaterWarning, InputError
 from headwater.compat import captum as ours
 from headwater.errors import (
     BatchError,
@@ -195,3 +195,15 @@ def test_columns_in_the_place_of_a_dataset_are_named():
 def test_a_layer_of_another_model_is_refused():
     with pytest.raises(SelectionError, match="isn't in the model"):
         CASE.fast(ours, final_fc_layer=nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize("name", ["TracInCP", "TracInCPFast", "TracInCPFastRandProj"])
+def test_an_assumed_sum_is_said_where_the_estimator_is_made(name):
+    def total(outputs, labels):
+        return nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+    options = {"sample_wise_grads_per_batch": True} if name == "TracInCP" else {}
+    arguments = CASE.arguments(name, loss_fn=total, **options)
+    with pytest.warns(HeadwaterWarning, match=r"taken for the \*sum\*") as noted:
+        getattr(ours, name)(**arguments)
+    assert noted[0].filename == __file__

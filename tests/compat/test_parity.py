@@ -294,3 +294,15 @@ def test_checkpoint_files(tmp_path, given):
         return made
 
     same(make, lambda tracin: tracin.influence(case.queries))
+
+
+def test_progress_is_shown_where_it_is_asked_for(capsys):
+    case = Case(WithoutBias)
+    for make in (case.tracin, case.fast):
+        for library in BOTH:
+            estimator = make(library)
+            estimator.influence(case.queries, k=2, show_progress=True)
+            estimator.self_influence(show_progress=True)
+            assert capsys.readouterr().err.count(estimator.get_name()) >= 2
+            estimator.influence(case.queries)
+            assert not capsys.readouterr().err

@@ -39,7 +39,6 @@ class TracInCPFastRandProj(TracInCPBase):
         docs/captum.md.
     """
 
-    @losses_are_asserted()
     def __init__(
         self,
         model: nn.Module,
@@ -69,17 +68,18 @@ class TracInCPFastRandProj(TracInCPBase):
         self.projection_dim = projection_dim
         self.seed = seed
         self._task, self._query_task = reduced_loss_tasks(loss_fn, test_loss_fn)
-        self._estimator = estimators.TracInCPFastRandProj(
-            model,
-            final_fc_layer,
-            self.train_dataloader,
-            self.checkpoints,
-            checkpoints_load_func,
-            nearest_neighbors=nearest_neighbors,
-            projection_dim=self._length(final_fc_layer),
-            seed=seed,
-            task=self._task,
-        )
+        with losses_are_asserted():
+            self._estimator = estimators.TracInCPFastRandProj(
+                model,
+                final_fc_layer,
+                self.train_dataloader,
+                self.checkpoints,
+                checkpoints_load_func,
+                nearest_neighbors=nearest_neighbors,
+                projection_dim=self._length(final_fc_layer),
+                seed=seed,
+                task=self._task,
+            )
         self.nearest_neighbors = self._estimator.nearest_neighbors
 
     @losses_are_asserted()
