@@ -9,6 +9,9 @@ from headwater.capture import LayerCall, NotPerExample, register_rule
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.errors import (
     BatchError,
+    CaptumArgumentError,
+    CaptumLayerError,
+    CaptumLossError,
     CaptureError,
     CheckpointError,
     CheckpointMismatchError,
@@ -51,6 +54,9 @@ from headwater.version import __version__
 
 __all__ = [
     "BatchError",
+    "CaptumArgumentError",
+    "CaptumLayerError",
+    "CaptumLossError",
     "CaptureError",
     "CheckpointError",
     "CheckpointMismatchError",

@@ -33,7 +33,7 @@ class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 
 
-class NoCheckpointsError(CheckpointError, FileNotFoundError):
+class NoCheckpointsError(CheckpointError, FileNotFoundError, ValueError):
     """There is no checkpoint: the folder is missing or empty, or the iterable yields nothing."""
 
 
@@ -99,6 +99,18 @@ class StoreLockedError(StoreError, RuntimeError):
 
 class StoreWriteError(StoreError, OSError):
     """The store can't be written (a full disk, most often); it is as it was before."""
+
+
+class CaptumArgumentError(InputError, AssertionError):
+    """An argument that Captum refuses by an assertion; only from `headwater.compat.captum`."""
+
+
+class CaptumLossError(LossError, AssertionError):
+    """A loss that Captum refuses by an assertion; only from `headwater.compat.captum`."""
+
+
+class CaptumLayerError(SelectionError, AttributeError):
+    """A layer that Captum looks up in vain; only from `headwater.compat.captum`."""
 
 
 class HeadwaterWarning(UserWarning):

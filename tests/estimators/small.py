@@ -93,7 +93,10 @@ def singles(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def expected_scores(
-    names: list[str] | None = None, rates: list[float] = RATES, loss: tracin.Loss = loss_of_one
+    names: list[str] | None = None,
+    rates: list[float] = RATES,
+    loss: tracin.Loss = loss_of_one,
+    queries: list[tuple[Tensor, Tensor]] | None = None,
 ) -> Tensor:
     module = model()
     return tracin.influence_scores(
@@ -101,7 +104,7 @@ def expected_scores(
         list(zip(states(), rates, strict=True)),
         loss,
         singles(*TRAINING),
-        singles(*QUERIES),
+        queries or singles(*QUERIES),
         names or tracin.trainable_names(module),
     )
 

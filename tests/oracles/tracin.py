@@ -61,13 +61,17 @@ def influence_scores(
     training: Sequence[Example],
     queries: Sequence[Example],
     names: Sequence[str],
+    query_loss: Loss | None = None,
 ) -> Tensor:
-    """`[Q, N]`: the sum over checkpoints of rate * <query's gradient, training gradient>."""
+    """`[Q, N]`: the sum over checkpoints of rate * <query's gradient, training gradient>.
+
+    `query_loss` is what is differentiated for queries, where that isn't `loss`.
+    """
     scores = torch.zeros(len(queries), len(training), dtype=torch.float64)
     for state, rate in checkpoints:
         model.load_state_dict(state)
         training_rows = per_example_gradients(model, loss, training, names)
-        query_rows = per_example_gradients(model, loss, queries, names)
+        query_rows = per_example_gradients(model, query_loss or loss, queries, names)
         for q in range(len(queries)):
             for n in range(len(training)):
                 scores[q, n] += rate * (query_rows[q] * training_rows[n]).sum()

@@ -47,6 +47,12 @@ def refuse_misplaced_tensors(dataset: Any, *, name: str, task_given: bool) -> No
         )
 
 
+def refuse_odd_k(k: Any) -> None:
+    """Raises InputError for what is neither a number of training examples nor None."""
+    if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 0):
+        raise InputError(f"k is {k!r}; expected an int of at least 0, or None for all scores")
+
+
 def refuse_misplaced_queries(inputs: Any) -> None:
     """Raises InputError for a loader or dataset in the place of queries."""
     if isinstance(inputs, (DataLoader, Dataset)):

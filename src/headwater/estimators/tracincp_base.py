@@ -16,6 +16,7 @@ from headwater.estimators.misplaced import (
     refuse_misplaced_loss,
     refuse_misplaced_queries,
     refuse_misplaced_tensors,
+    refuse_odd_k,
 )
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
@@ -209,8 +210,7 @@ class TracInCPBase(DataInfluence):
         return task, (*inputs, targets)
 
     def _refuse_odd_arguments(self, inputs: Any, targets: Any, k: int | None) -> None:
-        if k is not None and (not isinstance(k, int) or isinstance(k, bool) or k < 0):
-            raise InputError(f"k is {k!r}; expected an int of at least 0, or None for all scores")
+        refuse_odd_k(k)
         if inputs is None and (targets is not None or k is not None):
             given = "targets" if targets is not None else "k"
             raise InputError(
