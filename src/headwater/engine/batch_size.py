@@ -21,7 +21,9 @@ LARGEST = 512
 def fitting_batch_size(
     task: Task, model: nn.Module, batch: Any, *, extra_numbers: int, budget: int
 ) -> int:
-    """The largest power of two of examples whose activations stay within cache and budget.
+    """The largest round number of examples whose activations stay within cache and budget.
+
+    Round are powers of two and what lies half-way between them.
 
     Measured as what autograd keeps for the backward pass of a batch.
 
@@ -43,5 +45,7 @@ def fitting_batch_size(
         total, size = task.summed(model, batch)
     itemsize = torch.finfo(total.dtype).bits // 8
     each = sum(kept.values()) / max(1, size) + extra_numbers * itemsize
-    fitting = int(min(CACHE_BYTES, budget) / max(1.0, each))
-    return max(1, min(LARGEST, 1 << max(0, fitting.bit_length() - 1)))
+    fitting = max(1, int(min(CACHE_BYTES, budget) / max(1.0, each)))
+    power = 1 << (fitting.bit_length() - 1)
+    between = power + power // 2
+    return min(LARGEST, between if fitting >= between else power)
