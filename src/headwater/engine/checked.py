@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Examples of a later batch that are held against autograd.
-_LOOKED_AT = 32
+_LOOKED_AT = 8
 
 
 class CheckedCapture:
