@@ -107,7 +107,7 @@ def _layer(
 
 def _by_step(call: LayerCall, *, part: str, suffix: str) -> dict[Block, Form]:
     """A linear map at every step, steps first."""
-    inputs, grads = call.input.transpose(0, 1), call.output_grad.transpose(0, 1)
+    inputs, grads = (part.transpose(0, 1).contiguous() for part in (call.input, call.output_grad))
     weight, bias = f"weight_{part}{suffix}", f"bias_{part}{suffix}"
     if weight not in call.wanted:
         return {(bias,): Materialised(grads.sum(dim=1))} if bias in call.wanted else {}
