@@ -9,7 +9,17 @@ import torch
 from headwater.errors import NonFiniteError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from headwater.forms import Gradients
+
+
+def has_finite_sum(tensor: Tensor) -> bool:
+    """Whether the sum of all entries is finite, so that every entry is; one pass over them.
+
+    The other way round it doesn't hold: finite entries may have a sum beyond the range.
+    """
+    return bool(torch.isfinite(tensor.sum()))
 
 
 def refuse_non_finite(gradients: Gradients, *, first: int, kind: str) -> None:
@@ -23,7 +33,7 @@ def refuse_non_finite(gradients: Gradients, *, first: int, kind: str) -> None:
     bad: tuple[int, str] | None = None
     for block, form in gradients.forms.items():
         for tensor in form.tensors:
-            if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
+            if not tensor.is_floating_point() or has_finite_sum(tensor):
                 continue
             index = int(torch.isfinite(tensor.flatten(1)).all(dim=1).logical_not().int().argmax())
             entries = form.examples(index, index + 1).materialise()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from headwater.tasks import Task
 
@@ -18,6 +20,26 @@ CACHE_BYTES = 32 * 2**20
 LARGEST = 512
 
 
+class _LargestOutput(TorchDispatchMode):
+    """Notes the most bytes that an operator writes, but for views of parameters."""
+
+    def __init__(self, parameters: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._parameters = parameters
+        self.nbytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for part in output if isinstance(output, (tuple, list)) else (output,):
+            if isinstance(part, Tensor):
+                storage = part.untyped_storage()
+                if storage.data_ptr() not in self._parameters:
+                    self.nbytes = max(self.nbytes, storage.nbytes())
+        return output
+
+
 def fitting_batch_size(
     task: Task, model: nn.Module, batch: Any, *, extra_numbers: int, budget: int
 ) -> int:
@@ -25,7 +47,8 @@ def fitting_batch_size(
 
     Round are powers of two and what lies half-way between them.
 
-    Measured as what autograd keeps for the backward pass of a batch.
+    Measured as what autograd keeps for the backward pass of a batch, or as the largest input and
+    output of an operator where that is more: before the first selected layer nothing is kept.
 
     Args:
         batch: a few examples, on the model's device.
@@ -41,10 +64,12 @@ def fitting_batch_size(
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
+    largest = _LargestOutput(own)
+    with saved_tensors_hooks(pack, lambda tensor: tensor), largest:
         total, size = task.summed(model, batch)
     itemsize = torch.finfo(total.dtype).bits // 8
-    each = sum(kept.values()) / max(1, size) + extra_numbers * itemsize
+    held = max(sum(kept.values()), 2 * largest.nbytes)
+    each = held / max(1, size) + extra_numbers * itemsize
     fitting = max(1, int(min(CACHE_BYTES, budget) / max(1.0, each)))
     power = 1 << (fitting.bit_length() - 1)
     between = power + power // 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from headwater.capture.nonfinite import refuse_non_finite, refuse_overflow
+from headwater.capture.nonfinite import has_finite_sum, refuse_non_finite, refuse_overflow
 from headwater.engine.noted import noted_batch
 from headwater.forms import Rows, Summed
 
@@ -112,7 +112,7 @@ class CheckedCapture:
         columns = evaluator(self._projected(gradients), products)
         # A table's products skip the rows that aren't common, and what is not finite there.
         hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
-        if hidden or not bool(torch.isfinite(columns).all()):
+        if hidden or not has_finite_sum(columns):
             refuse_non_finite(gradients, first=start, kind=self._kind)
             if not bool(torch.isfinite(columns).all()):
                 refuse_overflow(start, self._kind)
