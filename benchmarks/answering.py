@@ -35,9 +35,15 @@ class Answering(ABC):
     Args:
         case: the model, its checkpoints and examples.
         batch_size: training examples per batch, one of `sizes`; None where a method picks its own.
+
+    Attributes:
+        sizes: the batch sizes to try, ascending; none where a method picks its own.
+        holds_gradients: whether a batch's gradients are held one by one, so that memory bounds the
+            batch size.
     """
 
     sizes: ClassVar[tuple[int, ...]] = (8, 16, 32, 64, 128, 256, 512, 1024)
+    holds_gradients: ClassVar[bool] = True
 
     def __init__(self, case: Case, batch_size: int | None) -> None:
         self.case = case

@@ -41,6 +41,7 @@ class ExactSearch(NearestNeighbors):
 
 class _FinalLayer(Answering):
     sizes: ClassVar[tuple[int, ...]] = SIZES
+    holds_gradients: ClassVar[bool] = False
 
     @classmethod
     def covers(cls, case: Case) -> list[str] | None:

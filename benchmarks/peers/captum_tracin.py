@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.answering import Answering
-from benchmarks.peers.losses import CrossEntropy
 from benchmarks.peers.covered import parameters_of
+from benchmarks.peers.losses import CrossEntropy
 
 if TYPE_CHECKING:
     from typing import Any
