@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,8 +13,6 @@ from benchmarks.plain import plain_pass
 from benchmarks.smaller import with_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from benchmarks.answering import Answering
     from benchmarks.workloads import Case
 
@@ -78,33 +78,30 @@ def extent(
     """What fits `limit` seconds for each question, the plain passes beside it included."""
     total = len(case.training[1])
     first = min(total, max(LEAST, batch_size or LEAST))
-    second = min(total, 2 * first)
     lines = {}
     for question in QUESTIONS:
-        try:
-            seconds = _seconds(kind, with_training(case, first), batch_size, plain_batch, question)
-            point = first, seconds
+        seconds = functools.partial(_seconds, kind, case, batch_size, plain_batch, question)
+        # What fails is asked again, and reported, where it is measured.
+        with contextlib.suppress(Exception):
+            point = first, seconds(first)
             lines[question] = Line.through(point, point)
-            if seconds < limit / (rounds + 1):
-                more = _seconds(
-                    kind, with_training(case, second), batch_size, plain_batch, question
-                )
-                lines[question] = Line.through(point, (second, more))
-        except Exception:
-            continue  # Asked again, and reported, where it is measured.
+            if first < total and point[1] < limit / (rounds + 1):
+                second = min(total, 2 * first)
+                lines[question] = Line.through(point, (second, seconds(second)))
     return fitting(lines, total, rounds=rounds, limit=limit)
 
 
 def _seconds(
-    kind: type[Answering], case: Case, batch_size: int | None, plain_batch: int, question: str
+    kind: type[Answering],
+    case: Case,
+    batch_size: int | None,
+    plain_batch: int,
+    question: str,
+    count: int,
 ) -> float:
-    answering = kind(case, batch_size)
-
-    def timed(run: Callable[[], object]) -> float:
-        begun = time.perf_counter()
-        run()
-        return time.perf_counter() - begun
-
-    return timed(lambda: answering.ask(question)) + timed(
-        lambda: plain_pass(case, plain_batch, queries=with_queries(question))
-    )
+    cut = with_training(case, count)
+    answering = kind(cut, batch_size)
+    begun = time.perf_counter()
+    answering.ask(question)
+    plain_pass(cut, plain_batch, queries=with_queries(question))
+    return time.perf_counter() - begun
