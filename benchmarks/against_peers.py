@@ -141,7 +141,7 @@ def markdown(results: dict[str, Any]) -> str:
     for name in sorted(results):
         if results[name]["header"] != said:
             said = results[name]["header"]
-            parts.append(f"With {facts(said)}")
+            parts.append(facts(said))
         parts.append(workload_section(name, results[name]))
     return "\n\n".join(parts)
 

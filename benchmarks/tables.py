@@ -22,8 +22,10 @@ def _cell(text: str) -> str:
 
 
 def facts(header: dict[str, Any]) -> str:
-    """The header in one paragraph."""
-    return ", ".join(f"{key} {fact}" for key, fact in header.items()) + "."
+    """The header in one sentence."""
+    rest = {key: fact for key, fact in header.items() if key != "measured"}
+    said = ", ".join(f"{key} {fact}" for key, fact in rest.items())
+    return f"Measured on {header['measured']} with {said}."
 
 
 def number(value: float) -> str:
@@ -50,7 +52,7 @@ def workload_section(name: str, result: dict[str, Any]) -> str:
         "Scores, their largest difference from headwater's over the largest of them (and the "
         "median query's):",
         table(
-            ["method", ALL_SCORES, SELF_INFLUENCE, "because"],
+            ["method", ALL_SCORES, SELF_INFLUENCE, "remarks"],
             [_score_row(row) for row in result["rows"]],
         ),
     ]
@@ -65,8 +67,9 @@ def _count(row: dict[str, Any], total: int) -> str:
 
 
 def _time_row(row: dict[str, Any], own: dict[str, Any], total: int) -> list[str]:
-    batch = row.get("batch")
-    cells = [row["title"], _count(row, total), "own choice" if batch is None else str(batch)]
+    batch = row.get("batch", "–")
+    batch = "own choice" if batch is None else str(batch)
+    cells = [row["title"], _count(row, total), batch]
     return cells + [_time(row, own, question) for question in QUESTIONS]
 
 
