@@ -7,7 +7,7 @@ Usage: python -m benchmarks.scaling [--workload W1] [--axes N Q C width] [--roun
            [--training N] [--points K] [--json FILE] [--markdown FILE]
 
 --workload W3 takes the decoder in place of the MLP. --training is N where another number grows;
-along the axis of N itself it is in the middle. --points limits the points of an axis, to try it out.
+along the axis of N itself it is in the middle. --points takes the first of each axis, to try it.
 """
 
 from __future__ import annotations
