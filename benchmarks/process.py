@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[1]
 
 
 class ProcessFailed(Exception):
@@ -29,6 +32,7 @@ def one(*arguments: object, threads: int, timeout: float | None = None) -> dict[
     try:
         done = subprocess.run(
             [*command, "--threads", str(threads)],
+            cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
