@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from benchmarks.scaling import points, slope
@@ -12,6 +14,4 @@ def test_axes_go_by_powers_of_two():
     for workload in ("W1", "W3"):
         for axis in ("N", "Q", "C", "width"):
             found = points(workload, axis, 1000)
-            assert [b / a for a, b in zip(found, found[1:], strict=False)] == [2.0] * (
-                len(found) - 1
-            )
+            assert {b / a for a, b in itertools.pairwise(found)} == {2.0}
