@@ -54,7 +54,7 @@ class Exact(Answering):
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         found = self._estimator.influence(*self.case.queries, k=k)
-        return found.indices, found.influence_scores  # type: ignore[union-attr]
+        return found.indices, found.influence_scores  # type: ignore[union-attr, return-value]
 
 
 class RandProj(Answering):
@@ -88,4 +88,4 @@ class RandProj(Answering):
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         found = self._made().influence(*self.case.queries, k=k)
-        return found.indices, found.influence_scores  # type: ignore[union-attr]
+        return found.indices, found.influence_scores  # type: ignore[union-attr, return-value]

@@ -50,9 +50,8 @@ def slope(points: list[tuple[float, float]]) -> float:
     """The slope of the line of least squares through the logarithms: 1 is linear growth."""
     logs = [(math.log(x), math.log(y)) for x, y in points]
     mean_x, mean_y = (sum(values) / len(logs) for values in zip(*logs, strict=True))
-    return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum(
-        (x - mean_x) ** 2 for x, _ in logs
-    )
+    together = sum((x - mean_x) * (y - mean_y) for x, y in logs)
+    return float(together / sum((x - mean_x) ** 2 for x, _ in logs))
 
 
 def measure(workload: str, axis: str, value: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -133,7 +133,10 @@ def _remarks(row: dict[str, Any]) -> list[str]:
         )
     apart = row.get("difference", {}).values()
     if not row.get("differs") and any(found["largest"] > TOLERANCE for found in apart):
-        said.append(f"unexplained: more than {TOLERANCE:g}")
+        if all(found["median"] <= TOLERANCE for found in apart):
+            said.append(f"more than {TOLERANCE:g} for single examples, not for the median one")
+        else:
+            said.append(f"unexplained: more than {TOLERANCE:g}")
     if row.get("top and all", {}).get("largest", 0.0) > TOLERANCE:
         said.append("its top scores aren't its highest scores")
     if not row.get("difference") and row.get("from autograd") is None:

@@ -68,7 +68,7 @@ def changed(
     width: int | None = None,
 ) -> Workload:
     """The workload with other numbers; a width only for models that are built with one."""
-    build = workload.build if width is None else functools.partial(workload.build, width=width)
+    build = workload.build if width is None else functools.partial(workload.build, width=width)  # type: ignore[call-arg]
     return replace(
         workload,
         build=build,

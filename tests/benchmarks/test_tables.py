@@ -83,6 +83,11 @@ def test_a_difference_without_a_reason_is_called_unexplained():
     assert scores[3] == "unexplained: more than 0.001"
 
 
+def test_a_difference_of_single_queries_is_not_called_one_of_all():
+    *_, scores = cells(section(difference={ALL_SCORES: {"largest": 0.01, "median": 1e-7}}), "peer")
+    assert scores[3] == "more than 0.001 for single examples, not for the median one"
+
+
 def test_same_scores_are_called_so():
     *_, scores = cells(section(difference={ALL_SCORES: {"largest": 1e-6, "median": 1e-7}}), "peer")
     assert scores[3] == "same scores"
