@@ -22,7 +22,7 @@ from benchmarks.answering import QUESTIONS
 from benchmarks.machine import header
 from benchmarks.methods import HEADWATER, PLAIN
 from benchmarks.process import one
-from benchmarks.tables import facts, number, table
+from benchmarks.tables import facts, memory, number, table
 from benchmarks.workloads import WORKLOADS
 
 PLACE = "scaling"
@@ -76,7 +76,7 @@ def axis_section(axis: str, rows: list[dict[str, Any]]) -> str:
     """An axis as a table, and for N the slopes."""
     head = [axis]
     for question in QUESTIONS:
-        head += [f"{question}: plain passes", "seconds", "peak MB", "plain peaks"]
+        head += [question, f"{question}: memory"]
     parts = [table(head, [[f"{row['value']:,}", *_cells(row)] for row in rows])]
     if axis == "N" and len(rows) > 1:
         said = [_slopes(question, rows) for question in QUESTIONS]
@@ -88,13 +88,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     cells = []
     for question in QUESTIONS:
         found = row["questions"][question]
-        memory = found["memory"]
-        cells += [number(found["ratio"]), f"{found['seconds']:.3g}"]
-        if memory["peak"] is None:
-            cells += ["–", "–"]
-        else:
-            cells.append(number(memory["peak"] / 2**20))
-            cells.append(number(memory["peak"] / memory["plain"]) if memory["plain"] else "–")
+        cells.append(f"{number(found['ratio'])} ({found['seconds']:.3g} s)")
+        cells.append(memory(found["memory"]))
     return cells
 
 
@@ -116,7 +111,8 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append(facts(result["header"]))
         parts.append(
             f"Where another number grows, N = {result['training']:,}, Q = {base.queries:,}, "
-            f"C = {base.checkpoints}."
+            f"C = {base.checkpoints}. Time in plain passes (and seconds), peak memory in MB and in "
+            "plain passes' peaks."
         )
         parts += [axis_section(axis, rows) for axis, rows in result["axes"].items()]
     return "\n\n".join(parts)
@@ -145,7 +141,7 @@ def main() -> None:
         axes[axis] = []
         for value in points(options.workload, axis, options.training)[: options.points]:
             axes[axis].append(measure(options.workload, axis, value, options))
-            print(f"{axis} = {value:,}: {' '.join(_cells(axes[axis][-1]))}", flush=True)
+            print(f"{axis} = {value:,}: {'; '.join(_cells(axes[axis][-1]))}", flush=True)
             if options.json is not None:
                 page.write_json(options.json, results)
     if options.markdown is None:

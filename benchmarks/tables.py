@@ -94,17 +94,18 @@ def _absent(found: dict[str, Any]) -> str:
 
 def _memory_row(row: dict[str, Any], total: int) -> list[str]:
     return [row["title"], _count(row, total)] + [
-        _memory(row["questions"].get(question, {}).get("memory")) for question in QUESTIONS
+        memory(row["questions"].get(question, {}).get("memory")) for question in QUESTIONS
     ]
 
 
-def _memory(found: dict[str, Any] | None) -> str:
+def memory(found: dict[str, Any] | None) -> str:
+    """A peak in MB and as a multiple of the plain pass's."""
     if not found or found.get("peak") is None:
         return "–"
     text = f"{number(found['peak'] / 2**20)} MB"
     if found.get("plain"):
         text += f", × {number(found['peak'] / found['plain'])}"
-    if found.get("answer"):
+    if found.get("answer", 0) >= 2**20:
         text += f" ({number(found['answer'] / 2**20)} MB of it the answer)"
     return text
 
