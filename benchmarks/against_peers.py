@@ -9,8 +9,8 @@ Usage: python -m benchmarks.against_peers [W1 W2 ...] [--methods METHOD ...] [--
 
 A peer that would take longer than --limit for a question, all rounds together, is given the first
 so many training examples only, and its own plain pass goes over those; the table says how many.
-headwater always gets all. What FILE has of other workloads stays there, so that a long run can be
-done in parts.
+headwater always gets all. What FILE has of other workloads, and of other methods if measured with the
+same versions, stays there, so that a long run can be done in parts.
 """
 
 from __future__ import annotations
@@ -136,6 +136,19 @@ def _line(row: dict[str, Any]) -> str:
     return "; ".join(said)
 
 
+def merged(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """The rows of now, and earlier ones of other methods if measured with the same on the same."""
+
+    def apart_from_the_day(result: dict[str, Any]) -> dict[str, Any]:
+        facts = {key: fact for key, fact in result["header"].items() if key != "measured"}
+        return {"facts": facts, "workload": result["workload"]}
+
+    if earlier is None or apart_from_the_day(earlier) != apart_from_the_day(now):
+        return now
+    rows = {row["method"]: row for row in [*earlier["rows"], *now["rows"]]}
+    return now | {"rows": [rows[name] for name in METHODS if name in rows]}
+
+
 def markdown(results: dict[str, Any]) -> str:
     """All workloads' sections, under what they were measured with."""
     parts: list[str] = []
@@ -170,7 +183,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.workloads:
             methods = [m for m in chosen if m.installed and m.is_for(WORKLOADS[name])]
-            results[name] = Comparison(name, options, Path(folder)).result(methods)
+            now = Comparison(name, options, Path(folder)).result(methods)
+            results[name] = merged(results.get(name), now)
             if options.json is not None:
                 page.write_json(options.json, results)
             if options.markdown is not None:
