@@ -9,8 +9,8 @@ Usage: python -m benchmarks.against_peers [W1 W2 ...] [--methods METHOD ...] [--
 
 A peer that would take longer than --limit for a question, all rounds together, is given the first
 so many training examples only, and its own plain pass goes over those; the table says how many.
-headwater always gets all. What FILE has of other workloads, and of other methods if measured with the
-same versions, stays there, so that a long run can be done in parts.
+headwater always gets all. What FILE has of other workloads stays there, and of other methods if it
+was measured with the same versions, so that a long run can be done in parts.
 """
 
 from __future__ import annotations
