@@ -4,7 +4,7 @@
 #   make demo     the main job on real data: find flipped labels, explain predictions (demo-output/)
 #   make test     the test suite
 #   make check    formatting, lint, types, import rules, tests, README's code
-#   make bench    how long things take, as ratios within one run (an hour and more, 7 GB of memory)
+#   make bench    how long things take, as ratios within one run, beside other libraries (hours)
 #   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
 #   make clean    remove what these targets made
 #
@@ -14,6 +14,8 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 OUT ?= demo-output
+BENCH ?= bench-output
+PAGE := docs/benchmarks.md
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -36,8 +38,10 @@ check: .venv/installed
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST)
 
-bench: .venv/installed
+bench: .venv/bench-installed
 	$(BIN)/python -m benchmarks.against_plain
+	$(BIN)/python -m benchmarks.against_peers --json $(BENCH)/peers.json --markdown $(PAGE)
+	$(BIN)/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
 	$(BIN)/python -m benchmarks.store_forms
 	$(BIN)/python -m benchmarks.store_million
 
@@ -45,7 +49,7 @@ picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
 
 clean:
-	rm -rf .venv demo-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and pinned, so that no later requirement makes pip pick another build of it.
@@ -55,4 +59,11 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[demo,hf,faiss,dev]'
+	@touch $@
+
+# The libraries that headwater is compared with. torchvision, which one of them needs, goes with torch.
+.venv/bench-installed: .venv/installed
+	@echo "Installing the libraries to compare with ..."
+	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torchvision
+	@$(PIP) install -c constraints.txt -e '.[bench]'
 	@touch $@

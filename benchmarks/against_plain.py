@@ -22,64 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
+from benchmarks.agreement import TOLERANCE, from_autograd
+from benchmarks.answering import K
+from benchmarks.own import estimator
 from benchmarks.paired import in_turn
 from benchmarks.plain import fastest_batch_size, plain_pass
-from benchmarks.workloads import WORKLOADS, Case, case, cross_entropy
-from headwater import TracInCP, TracInCPFast
+from benchmarks.workloads import WORKLOADS, case
 from headwater.version import __version__
-from tests.oracles import tracin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-K = 10
-
-
-def estimator(case: Case) -> TracInCP | TracInCPFast:
-    workload = case.workload
-    options = {"loss_fn": cross_entropy, "batch_size": "auto"}
-    data = TensorDataset(*case.training)
-    checkpoints = list(zip(case.states, workload.rates, strict=True))
-    if workload.final_layer is None:
-        return TracInCP(workload.build(), data, checkpoints, **options)  # type: ignore[arg-type]
-    return TracInCPFast(
-        workload.build(), workload.final_layer, data, checkpoints, **options  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def difference(case: Case, scores: Tensor) -> float:
-    """The largest difference from the autograd loop over 4 x 2 pairs, relative to the largest."""
-    workload = case.workload
-    model = workload.build().double().eval()
-    names = tracin.trainable_names(model)
-    if workload.final_layer is not None:
-        names = [name for name in names if name.startswith(f"{workload.final_layer}.")]
-    training = [len(case.training[1]) * place // 4 for place in range(4)]
-    queries = [0, len(case.queries[1]) - 1]
-
-    def loss(model: nn.Module, example: tuple[Tensor, Tensor]) -> Tensor:
-        return cross_entropy(model(example[0][None]), example[1][None])
-
-    def some(part: tuple[Tensor, Tensor], places: list[int]) -> list[tuple[Tensor, Tensor]]:
-        inputs, targets = part
-        if inputs.is_floating_point():
-            inputs = inputs.double()
-        return [(inputs[place], targets[place]) for place in places]
-
-    states = [{name: tensor.double() for name, tensor in state.items()} for state in case.states]
-    expected = tracin.influence_scores(
-        model,
-        list(zip(states, workload.rates, strict=True)),
-        loss,
-        some(case.training, training),
-        some(case.queries, queries),
-        names,
-    )
-    found = scores[queries][:, training].double()
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def measure(name: str, *, rounds: int, examples: int | None) -> dict[str, object]:
@@ -87,8 +40,8 @@ def measure(name: str, *, rounds: int, examples: int | None) -> dict[str, object
     built = case(WORKLOADS[name], training=examples)
     batch_size = fastest_batch_size(built)
     asked = estimator(built)
-    error = difference(built, asked.influence(*built.queries))  # type: ignore[arg-type]
-    if error > 1e-3:
+    error = from_autograd(built, asked.influence(*built.queries))  # type: ignore[arg-type]
+    if error > TOLERANCE:
         raise SystemExit(f"{name}: scores are off by {error:.1e}; nothing was measured")
     questions: dict[str, tuple[Callable[[], object], bool]] = {
         "all scores": (lambda: asked.influence(*built.queries), True),

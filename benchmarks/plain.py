@@ -25,9 +25,12 @@ def plain_pass(case: Case, batch_size: int, *, queries: bool = True) -> None:
     case.model.zero_grad(set_to_none=True)
 
 
-def fastest_batch_size(case: Case) -> int:
-    """The batch size at which the plain pass is fastest, tried on up to 1,024 examples."""
-    x, y = (part[:1024] for part in case.training)
+def fastest_batch_size(case: Case, *, limit: float | None = None) -> int:
+    """The batch size at which the plain pass is fastest, tried on up to 1,024 examples.
+
+    With a limit, on as many (64 at the least) as take about so many seconds.
+    """
+    x, y = (part[:16] for part in case.training)
 
     def seconds(size: int) -> float:
         found = []
@@ -39,4 +42,8 @@ def fastest_batch_size(case: Case) -> int:
             found.append(time.perf_counter() - begun)
         return min(found)
 
-    return min((size for size in SIZES if size <= len(x)), key=seconds)
+    count = 1024
+    if limit is not None:
+        count = max(64, min(count, int(16 * limit / seconds(16) / (3 * len(SIZES)))))
+    x, y = (part[:count] for part in case.training)
+    return min((size for size in SIZES if size <= len(x)), key=seconds, default=SIZES[0])

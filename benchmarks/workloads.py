@@ -6,7 +6,8 @@ they are worth is measured elsewhere, by retraining.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,6 +57,25 @@ class Workload:
     def rates(self) -> list[float]:
         """The learning rates: no two alike."""
         return [0.1 * 0.7**index for index in range(self.checkpoints)]
+
+
+def changed(
+    workload: Workload,
+    *,
+    training: int | None = None,
+    queries: int | None = None,
+    checkpoints: int | None = None,
+    width: int | None = None,
+) -> Workload:
+    """The workload with other numbers; a width only for models that are built with one."""
+    build = workload.build if width is None else functools.partial(workload.build, width=width)  # type: ignore[call-arg]
+    return replace(
+        workload,
+        build=build,
+        training=training or workload.training,
+        queries=queries or workload.queries,
+        checkpoints=checkpoints or workload.checkpoints,
+    )
 
 
 @dataclass(frozen=True)
