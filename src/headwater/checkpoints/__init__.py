@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from headwater.checkpoints.bound_series import BoundSeries, LoadedCheckpoint
 from headwater.checkpoints.loader import default_checkpoints_load_func
-from headwater.checkpoints.series import CheckpointSeries, LoadedCheckpoint
 
-__all__ = ["CheckpointSeries", "LoadedCheckpoint", "default_checkpoints_load_func"]
+__all__ = ["BoundSeries", "LoadedCheckpoint", "default_checkpoints_load_func"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from headwater.checkpoints import CheckpointSeries
+    from headwater.checkpoints import BoundSeries
     from headwater.engine import TrainingData
     from headwater.forms import Projection
     from headwater.tasks import Task
@@ -75,7 +75,7 @@ class Streamed:
         self,
         net: nn.Module,
         selection: tuple[str, ...],
-        series: CheckpointSeries,
+        series: BoundSeries,
         data: TrainingData,
         task: Task,
         *,

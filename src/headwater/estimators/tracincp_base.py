@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_func
+from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
@@ -100,7 +100,7 @@ class TracInCPBase(DataInfluence):
         if stored and checkpoints is None:
             checkpoints = iter(())
         self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
-        self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
+        self._series = BoundSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
         facts = {"model": type(self.model).__name__}

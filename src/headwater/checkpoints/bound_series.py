@@ -1,4 +1,4 @@
-"""A series of checkpoints: loaded into the model one after another, each with its rate."""
+"""A series of checkpoints bound to its model: loaded one after another, each with its rate."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class LoadedCheckpoint:
     rate: float
 
 
-class CheckpointSeries:
-    """The checkpoints of one training run and their learning rates.
+class BoundSeries:
+    """The checkpoints of one training run, as an estimator goes through them.
 
     Args:
         model: what checkpoints are loaded into; putting its own weights back is the caller's part.
