@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
 from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
@@ -58,7 +59,8 @@ def size_of_queries(task: Task, batch: Any) -> int:
 class Streamed:
     """Scores of all training examples, streamed; the part that exact estimators share.
 
-    Its arguments are its attributes too, and `projection` is what `form` makes of gradients.
+    Its arguments are its attributes too, and `projection` is what `form` makes of gradients, after
+    each parameter's learning rate where they have several.
 
     Args:
         net: the model, which is borrowed for the time of an answer.
@@ -85,11 +87,16 @@ class Streamed:
     ) -> None:
         self.net = net
         self.selection = selection
-        self.series = series
+        self.series = series.selecting(selection)
         self.data = data
         self.task = task
         self.form = form
-        self.projection = None if form is None else projection_of(form, net, selection)
+        parameters = dict(net.named_parameters())
+        self.projection = ParameterRates(
+            self.series,
+            {name: parameters[name].shape for name in selection},
+            None if form is None else projection_of(form, net, selection),
+        )
         self.memory_budget = memory_budget
         self.name = name
 

@@ -10,6 +10,7 @@ import torch
 from headwater.capture import borrowed, eager
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.engine import Run, memory_budget_bytes
+from headwater.engine.parameter_rates import ParameterRates
 from headwater.engine.vectors import Concatenation, Vectors
 from headwater.errors import InputError
 from headwater.estimators.final_layer import select_final_layer
@@ -115,11 +116,13 @@ class TracInCPFastRandProj(TracInCPBase):
         self._selection = select_final_layer(model, final_fc_layer)
         parameters = dict(self._net.named_parameters())
         shapes = {name: parameters[name].shape for name in self._selection}
+        self._series = self._series.selecting(self._selection)
         self._projection: Concatenation | Projection
         if projection_dim is None:
             self._projection = Concatenation(shapes, self._series.count)
         else:
             self._projection = Projected(projection_dim, seed).projection(shapes)
+        self._weighed = ParameterRates(self._series, shapes, self._projection)
         self._vectors = self._vectors_of(
             self._data, self._loss_task, kind="training example", show_progress=show_progress
         )
@@ -176,7 +179,7 @@ class TracInCPFastRandProj(TracInCPBase):
                 self._series,
                 data,
                 task,
-                projection=self._projection,
+                projection=self._weighed,
                 budget=memory_budget_bytes(self.memory_budget),
                 name=self.get_name(),
                 show_progress=show_progress,
