@@ -28,7 +28,7 @@ class Manifest:
     """The state of a recording, which one rename replaces by the next.
 
     Attributes:
-        model: the name of the class, and by key of the state the shape and the dtype.
+        model: the name of the class, and of all its state the keys, shapes and dtypes.
         every: how many updates lie between two moments at which a checkpoint may be taken.
         stride: how many lie between those at which it still is, after thinning.
         layouts: the parameter groups that optimizers had, each layout once.

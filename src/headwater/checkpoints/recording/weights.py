@@ -64,7 +64,7 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     Raises:
         InputError: a tensor isn't one that a safetensors file can hold.
     """
-    state = {}
+    state = []
     for key, tensor in state_tensors(model).items():
         if tensor.layout != torch.strided or tensor.is_meta or hasattr(tensor, "full_tensor"):
             raise InputError(
@@ -72,7 +72,7 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
                 f"{tensor.device}; only whole, dense tensors can be recorded (of a sharded model, "
                 f"save checkpoints by the means of what shards it)"
             )
-        state[key] = [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+        state.append([key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")])
     return {"class": type(model).__name__, "state": state}
 
 
@@ -99,7 +99,10 @@ def refuse_other_model(recorded: Mapping[str, Any], given: Mapping[str, Any], fo
         given: that of the model that is to be recorded.
         folder: the recording's.
     """
-    old, new = recorded["state"], given["state"]
+    old, new = (
+        {key: (tuple(shape), dtype) for key, shape, dtype in description["state"]}
+        for description in (recorded, given)
+    )
     differences = [f"{key!r} is new" for key in new if key not in old]
     differences += [f"{key!r} is gone" for key in old if key not in new]
     differences += [
@@ -118,6 +121,6 @@ def refuse_other_model(recorded: Mapping[str, Any], given: Mapping[str, Any], fo
     )
 
 
-def _said(description: tuple[list[int], str]) -> str:
-    shape, dtype = description
-    return f"{tuple(shape)} of {dtype}"
+def _said(tensor: tuple[tuple[int, ...], str]) -> str:
+    shape, dtype = tensor
+    return f"{shape} of {dtype}"
