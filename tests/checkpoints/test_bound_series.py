@@ -320,9 +320,7 @@ def test_a_loader_of_ones_own_gets_paths_of_the_kind_given(
     for name in ("b-10.npz", "b-9.npz"):
         (tmp_path / name).touch()
     got: list[Any] = []
-    loaded = BoundSeries(
-        model, kind(tmp_path), lambda _, item: got.append(item) or 0.1
-    ).visit()
+    loaded = BoundSeries(model, kind(tmp_path), lambda _, item: got.append(item) or 0.1).visit()
     assert [x.name for x in loaded] == ["b-9.npz", "b-10.npz"]
     assert got == [kind(tmp_path / "b-9.npz"), kind(tmp_path / "b-10.npz")]
 

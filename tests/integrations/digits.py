@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_digits
 from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from headwater import CheckpointSeries

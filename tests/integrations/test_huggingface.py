@@ -157,5 +157,7 @@ def test_only_the_first_process_records(tmp_path):
 def test_without_transformers_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "headwater.integrations.huggingface")
-    with pytest.raises(MissingDependencyError, match=r"transformers.*pip install 'headwater\[hf\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"transformers.*pip install 'headwater\[hf\]'"
+    ):
         importlib.import_module("headwater.integrations.huggingface")

@@ -40,9 +40,7 @@ DATA = TensorDataset(IMAGES, LABELS)
 class Digits(pl.LightningModule):
     def __init__(self, *, dropout=0.0):
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(64, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 10)
-        )
+        self.net = nn.Sequential(nn.Linear(64, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 10))
         self.losses = []
 
     def forward(self, x):

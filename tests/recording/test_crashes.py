@@ -126,7 +126,9 @@ def test_a_training_that_is_killed_leaves_what_it_committed_and_can_go_on(tmp_pa
 
 
 def names_of(steps) -> set[str]:
-    return {f"step-{step:09d}.safetensors" for step in steps} | ({"recording.json"} if steps else set())
+    return {f"step-{step:09d}.safetensors" for step in steps} | (
+        {"recording.json"} if steps else set()
+    )
 
 
 def test_overwriting_that_is_killed_leaves_either_training_and_never_both(tmp_path):

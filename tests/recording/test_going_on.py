@@ -130,9 +130,11 @@ def test_another_optimizer_is_recorded_as_what_it_is(tmp_path):
 
 
 def test_only_one_recorder_writes(tmp_path):
-    with recorder(tmp_path / "run"):
-        with pytest.raises(RecordingLockedError, match=r"another recorder is writing.*close\(\)"):
-            recorder(tmp_path / "run")
+    with (
+        recorder(tmp_path / "run"),
+        pytest.raises(RecordingLockedError, match=r"another recorder is writing.*close\(\)"),
+    ):
+        recorder(tmp_path / "run")
     recorder(tmp_path / "run").close()
 
 

@@ -43,8 +43,11 @@ def test_the_manifest_reads_back_as_it_was_written(folder):
 @pytest.mark.parametrize(("key", "value"), [("version", 2), ("format", "another")])
 def test_another_format_is_refused_by_readers_and_writers(folder, key, value):
     changed(folder, lambda contents: contents.update({key: value}))
-    for use in (CheckpointSeries.open, lambda path: CheckpointRecorder(path, net, sgd(net), every=1)):
-        net = model()
+    net = model()
+    for use in (
+        CheckpointSeries.open,
+        lambda path: CheckpointRecorder(path, net, sgd(net), every=1),
+    ):
         with pytest.raises(RecordingVersionError, match=r"reads 'headwater-recording' version 1"):
             use(folder)
 

@@ -216,7 +216,5 @@ def test_a_table_tied_to_the_head_is_weighed(tmp_path):
     for names, rate in ((["table.weight"], 0.3), (["norm.weight", "norm.bias"], 0.07)):
         rows = singles(ids, targets)
         copy = Tied().double()
-        total += tracin.influence_scores(
-            copy, [(state, rate)], loss_of_one, rows, rows[:2], names
-        )
+        total += tracin.influence_scores(copy, [(state, rate)], loss_of_one, rows, rows[:2], names)
     assert_close(got, total)

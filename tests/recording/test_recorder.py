@@ -21,7 +21,6 @@ from tests.estimators.snapshot import differences, snapshot
 from .training import plain_loop, recorded_loop, sgd, two_groups
 
 
-
 def test_weights_and_rates_are_those_right_before_each_update(tmp_path):
     recorded_loop(tmp_path / "run", 7, optimizer_of=two_groups)
     _, history = plain_loop(7, optimizer_of=two_groups)
@@ -145,9 +144,7 @@ def test_tensors_that_share_memory_or_have_gaps_are_written(tmp_path):
     assert all(torch.equal(saved[key], value) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")]
-)
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
 def test_wrappers_are_seen_through(tmp_path, wrap):
     net = model()
     optimizer = sgd(net)

@@ -57,9 +57,7 @@ def test_an_estimator_takes_the_series_and_its_rates(folder):
     assert len({rates for (rates,) in series.rates}) == 3
     assert_close(scores(series), expected(checkpoints_of_a_plain_loop()))
     fast = scores(series, TracInCPFast, final_fc_layer="fc")
-    assert_close(
-        fast, expected(checkpoints_of_a_plain_loop(), names=["fc.weight", "fc.bias"])
-    )
+    assert_close(fast, expected(checkpoints_of_a_plain_loop(), names=["fc.weight", "fc.bias"]))
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path])
@@ -81,8 +79,7 @@ def test_a_slice_a_list_and_the_files_themselves_will_do(folder):
 def test_given_rates_win_over_recorded_ones(folder):
     rates = [0.3, 0.07, 0.011]
     given = [
-        (state, rate)
-        for (state, _), rate in zip(checkpoints_of_a_plain_loop(), rates, strict=True)
+        (state, rate) for (state, _), rate in zip(checkpoints_of_a_plain_loop(), rates, strict=True)
     ]
     for checkpoints in (CheckpointSeries.open(folder), folder):
         estimator = make(checkpoints=checkpoints, learning_rates=rates)
@@ -214,7 +211,9 @@ def test_momentum_that_never_fades_has_no_effective_rate(tmp_path):
         1,
         optimizer_of=lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=1.0),
     )
-    with pytest.raises(LearningRateError, match="momentum 1.0, with which a gradient never ceases"):
+    with pytest.raises(
+        LearningRateError, match=r"momentum 1\.0, with which a gradient never ceases"
+    ):
         CheckpointSeries.open(tmp_path / "run", rates="effective")
 
 
@@ -223,9 +222,7 @@ def test_unknown_rates_and_odd_folders_are_refused(folder, tmp_path):
         CheckpointSeries.open(folder, rates="corrected")
     with pytest.raises(InputError, match="folder is a int; expected a path"):
         CheckpointSeries.open(3)
-    with pytest.raises(
-        RecordingNotFoundError, match=r"no recording in .*checkpoints='.*/nowhere'"
-    ):
+    with pytest.raises(RecordingNotFoundError, match=r"no recording in .*checkpoints='.*/nowhere'"):
         CheckpointSeries.open(tmp_path / "nowhere")
 
 

@@ -36,7 +36,8 @@ _END = object()
 class LoadedCheckpoint:
     """The checkpoint that the model holds now: its place, what it is called, its learning rate.
 
-    Where the parameters that count have several rates, they stand in `by_parameter`, and `rate` is 1.
+    Where the parameters that count have several rates, these stand in `by_parameter`, and `rate`
+    is 1.
     """
 
     index: int

@@ -102,7 +102,8 @@ class TracInCPFastRandProj(TracInCPBase):
             task=task,
             memory_budget=memory_budget,
         )
-        if not self._series.replayable or self._series.count is None:
+        count = self._series.count
+        if not self._series.replayable or count is None:
             raise InputError(
                 "the checkpoints come from a generator, but every query visits them again; pass a "
                 "list"
@@ -119,7 +120,7 @@ class TracInCPFastRandProj(TracInCPBase):
         self._series = self._series.selecting(self._selection)
         self._projection: Concatenation | Projection
         if projection_dim is None:
-            self._projection = Concatenation(shapes, self._series.count)
+            self._projection = Concatenation(shapes, count)
         else:
             self._projection = Projected(projection_dim, seed).projection(shapes)
         self._weighed = ParameterRates(self._series, shapes, self._projection)

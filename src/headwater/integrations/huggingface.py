@@ -20,13 +20,16 @@ except ImportError as error:
 
 
 class RecordCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """A `CheckpointRecorder` as a callback: `Trainer(..., callbacks=[RecordCheckpoints("run", every=50)])`.
+    """A `CheckpointRecorder` as a callback of a Trainer.
+
+        Trainer(..., callbacks=[RecordCheckpoints("run", every=50, keep=20)])
 
     Steps are the Trainer's `global_step`: updates, however many batches are accumulated for one. A
     training that is resumed from the Trainer's own checkpoint goes on with the recording. The loss
     is what the Trainer logs, so `logging_steps` says how closely it is known.
 
-    In distributed training the process of rank 0 records; models that FSDP or DeepSpeed shard can't be.
+    In distributed training the process of rank 0 records; models that FSDP or DeepSpeed shard can't
+    be recorded.
 
     Args:
         folder, every, keep, moments, overwrite: see `CheckpointRecorder`, whose errors come when

@@ -17,26 +17,32 @@ from headwater.errors import InputError, MissingDependencyError
 def _callback_class() -> Any:
     """Lightning's `Callback`, of the one of its two packages that is in use."""
     names = ("lightning.pytorch", "pytorch_lightning")
-    for name in sorted(names, key=lambda name: name not in sys.modules):
-        try:
-            return importlib.import_module(name).Callback
-        except ImportError as error:
-            missing = error
-    raise MissingDependencyError(
-        "headwater.integrations.lightning needs Lightning, which can't be imported: "
-        "pip install 'headwater[lightning]'"
-    ) from missing
+    one, other = sorted(names, key=lambda name: name not in sys.modules)
+    try:
+        return importlib.import_module(one).Callback
+    except ImportError:
+        pass
+    try:
+        return importlib.import_module(other).Callback
+    except ImportError as error:
+        raise MissingDependencyError(
+            "headwater.integrations.lightning needs Lightning, which can't be imported: "
+            "pip install 'headwater[lightning]'"
+        ) from error
 
 
 class RecordCheckpoints(_callback_class()):  # type: ignore[misc]
-    """A `CheckpointRecorder` as a callback: `Trainer(..., callbacks=[RecordCheckpoints("run", every=50)])`.
+    """A `CheckpointRecorder` as a callback of a Trainer.
+
+        Trainer(..., callbacks=[RecordCheckpoints("run", every=50, keep=20)])
 
     The model that is recorded, and that estimators take, is the LightningModule. Steps are the
-    Trainer's `global_step`: updates, however many batches are accumulated for one. A training that is
-    resumed from Lightning's own checkpoint goes on with the recording. The loss is what
+    Trainer's `global_step`: updates, however many batches are accumulated for one. A training that
+    is resumed from Lightning's own checkpoint goes on with the recording. The loss is what
     `training_step` returns.
 
-    In distributed training the process of rank 0 records; models that FSDP or DeepSpeed shard can't be.
+    In distributed training the process of rank 0 records; models that FSDP or DeepSpeed shard can't
+    be recorded.
 
     Args:
         folder, every, keep, moments, overwrite: see `CheckpointRecorder`, whose errors come when

@@ -43,9 +43,7 @@ def assumption_notes(entries: Iterable[Entry], rates: Rates) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _of_optimizer(
-    optimizer: str, entries: tuple[Entry, ...], rates: Rates
-) -> Iterable[str]:
+def _of_optimizer(optimizer: str, entries: tuple[Entry, ...], rates: Rates) -> Iterable[str]:
     if optimizer in PLAIN:
         own = [entry for entry in entries if entry.optimizer == optimizer]
         momenta = _values("momentum", own)
@@ -66,9 +64,7 @@ def _of_optimizer(
             f"single rate tells how far an example moved the weights. {_CHOICES}."
         )
     else:
-        yield (
-            f"How {optimizer} makes its step of a gradient isn't known here. {_CHOICES}."
-        )
+        yield (f"How {optimizer} makes its step of a gradient isn't known here. {_CHOICES}.")
 
 
 def _values(key: str, entries: Iterable[Entry]) -> list[Setting]:

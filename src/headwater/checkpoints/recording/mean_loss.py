@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class MeanLoss:
                 f"minimised: loss.mean()"
             )
         elif is_number(loss):
-            self._sum = self._sum + float(loss)  # type: ignore[arg-type]
+            self._sum = self._sum + float(cast("float", loss))
         else:
             raise InputError(f"loss is a {type(loss).__name__}; expected a number")
         self.count += 1

@@ -72,7 +72,9 @@ def settings_of(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Setting], .
     """
     found = []
     for index, group in enumerate(optimizer.param_groups):
-        rate = as_rate(group.get("lr"), f"parameter group {index} of {type(optimizer).__name__} has")
+        rate = as_rate(
+            group.get("lr"), f"parameter group {index} of {type(optimizer).__name__} has"
+        )
         others = {
             key: _plain(value)
             for key, value in group.items()
@@ -86,8 +88,8 @@ def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
     """Every tensor and number that the optimizer keeps of a parameter, as "exp_avg/fc1.weight"."""
     found = {}
     for name, parameter in model.named_parameters():
-        # `state` is a defaultdict: asking it for a parameter would change it.
-        state: Mapping[str, Any] = optimizer.state[parameter] if parameter in optimizer.state else {}
+        # Not `state[...]`: a defaultdict, which asking for a parameter would change.
+        state: Mapping[str, Any] = optimizer.state.get(parameter, {})
         for slot, value in state.items():
             if isinstance(value, Tensor):
                 found[f"{slot}/{name}"] = value

@@ -34,7 +34,9 @@ def recommended(
     missing = len(candidates) - len(known)
     chosen, reason = _chosen(own_steps, known, n)
     if missing and known:
-        reason += f" {missing} without a loss {'is' if missing == 1 else 'are'} placed between others."
+        reason += (
+            f" {missing} without a loss {'is' if missing == 1 else 'are'} placed between others."
+        )
     return [candidates[place] for place in chosen], reason + left_out
 
 
@@ -80,7 +82,7 @@ def _nearest(values: Sequence[float], targets: Sequence[float]) -> list[int]:
 
 
 def _evenly(steps: Sequence[int], n: int) -> list[int]:
-    """n places at even distances of their steps."""
+    """N places at even distances of their steps."""
     first, last = steps[0], steps[-1]
     return _nearest(steps, [first + (last - first) * (share + 0.5) / n for share in range(n)])
 

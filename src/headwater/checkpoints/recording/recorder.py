@@ -51,10 +51,10 @@ class CheckpointRecorder:
                 recorder.note_loss(loss)
                 optimizer.step()
 
-    It watches the optimizer. Right before update number t (t = 0, every, 2 * every, ...) it writes the
-    weights w_t from which the update is taken and the learning rates rate_t with which it is: TracIn
-    follows the update w_{t+1} = w_t - rate_t * grad L(w_t), so that these weights and these rates
-    are the ones that belong together. Neither the place of a scheduler's `step()` nor that of
+    It watches the optimizer. Right before update number t (t = 0, every, 2 * every, ...) it writes
+    the weights w_t from which the update is taken and the learning rates rate_t with which it is:
+    TracIn follows the update w_{t+1} = w_t - rate_t * grad L(w_t), so that these weights and these
+    rates are the ones that belong together. Neither the place of a scheduler's `step()` nor that of
     `note_loss` in the loop can part them, and the weights after the last update, from which no
     update is taken, are no checkpoint. An update that mixed precision skips is none.
 
@@ -66,8 +66,8 @@ class CheckpointRecorder:
     checkpoint that was committed. What is in the folder: docs/recording-format.md.
 
     Going on with training: where the folder has a recording and `start` is more than 0, recording
-    goes on; checkpoints from update `start` on are of updates that are taken anew, and are removed at
-    once. With `start=0` the folder must have no recording, or `overwrite=True` removes it.
+    goes on; checkpoints from update `start` on are of updates that are taken anew, and are removed
+    at once. With `start=0` the folder must have no recording, or `overwrite=True` removes it.
 
     In distributed training make one in one process only, the one of rank 0. Sharded models can't be
     recorded.
@@ -94,8 +94,8 @@ class CheckpointRecorder:
         RecordingLockedError: another recorder is writing to the folder.
         RecordingWriteError: the folder can't be written to.
 
-    Source: Pruthi et al. (2020), arXiv 2002.08484, equations 1 and 2: the step from w_t with the rate
-        of step t.
+    Source: Pruthi et al. (2020), arXiv 2002.08484, section 3: the step from w_t with the rate of
+        step t.
     """
 
     def __init__(
@@ -241,9 +241,7 @@ class CheckpointRecorder:
             layout=place,
             settings=settings,
         )
-        manifest = replace(
-            manifest, layouts=layouts, checkpoints=(*manifest.checkpoints, entry)
-        )
+        manifest = replace(manifest, layouts=layouts, checkpoints=(*manifest.checkpoints, entry))
         self._folder.commit(manifest)
         self._manifest = manifest
 

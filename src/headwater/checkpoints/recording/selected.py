@@ -37,9 +37,7 @@ def selected_rates(
     return {parameter: recorded[match[parameter]] for parameter in selection}
 
 
-def one_rate(
-    checkpoint: RecordedCheckpoint, selection: Sequence[str], name: str
-) -> float:
+def one_rate(checkpoint: RecordedCheckpoint, selection: Sequence[str], name: str) -> float:
     """The rate that all selected parameters have; arguments as for `selected_rates`.
 
     Raises:
@@ -58,7 +56,6 @@ def one_rate(
             f"select the layers of one group, or pass learning_rates=[...], one per checkpoint"
         )
     return rates.pop()
-
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -53,15 +53,15 @@ class CheckpointSeries(Sequence[RecordedCheckpoint]):
         """The checkpoints that a `CheckpointRecorder` has committed in a folder, up to now.
 
         TracIn's formula is that of plain SGD, w_{t+1} = w_t - rate_t * grad L(w_t). Where training
-        had momentum, weight decay or an optimizer that scales coordinates, the series says in `notes`
-        what that means, and warns unless `rates` says that it is known.
+        had momentum, weight decay or an optimizer that scales coordinates, the series says in
+        `notes` what that means, and warns unless `rates` says that it is known.
 
         Args:
             folder: the recorder's.
             rates: what checkpoints are weighed by. "recorded": the learning rate of the update that
                 was taken from the checkpoint. "effective": for SGD with momentum,
-                lr * (1 - dampening) / (1 - momentum), as far as a gradient moves the weights in all.
-                None: as recorded, with a warning where that isn't the whole truth.
+                lr * (1 - dampening) / (1 - momentum), as far as a gradient moves the weights in
+                all. None: as recorded, with a warning where that isn't the whole truth.
 
         Raises:
             RecordingNotFoundError: there is no recording.
@@ -69,7 +69,7 @@ class CheckpointSeries(Sequence[RecordedCheckpoint]):
             RecordingCorruptError, RecordingVersionError: a file is missing, changed, or newer.
             LearningRateError: "effective" rates of an optimizer that has none.
 
-        Source: Pruthi et al. (2020), arXiv 2002.08484, equations 1 to 3, which assume SGD. Differs: the
+        Source: Pruthi et al. (2020), arXiv 2002.08484, section 3, which assumes SGD. Differs: the
             effective rate, the sum of the geometric series that momentum makes of a gradient.
         """
         if not isinstance(folder, str | os.PathLike):
@@ -168,9 +168,7 @@ class CheckpointSeries(Sequence[RecordedCheckpoint]):
         return "\n".join(lines)
 
 
-def _checkpoint(
-    path: Path, entry: Entry, groups: tuple[ParameterGroup, ...]
-) -> RecordedCheckpoint:
+def _checkpoint(path: Path, entry: Entry, groups: tuple[ParameterGroup, ...]) -> RecordedCheckpoint:
     return RecordedCheckpoint(
         path=committed(path, entry.weights),
         step=entry.step,

@@ -79,7 +79,8 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 def warn_of_extra_state(model: nn.Module) -> None:
     """Warns of state that isn't recorded, since it is no tensor."""
     keys = [
-        key for key, value in model.state_dict().items()
+        key
+        for key, value in model.state_dict().items()
         if is_extra_state(key) or not isinstance(value, Tensor)
     ]
     if keys:
