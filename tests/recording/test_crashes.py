@@ -22,6 +22,7 @@ from .training import batches, falling, plain_loop, recorded_loop, sgd
 
 KILLS = 12
 STEPS = 24
+ENDLESS = 100_000
 KEEP = 6
 
 pytestmark = [
@@ -31,7 +32,7 @@ pytestmark = [
 
 
 def training(folder, **options):
-    """A training that says on a pipe when it comes to a step."""
+    """A training without end that says on a pipe when it comes to a step."""
 
     def operation(say):
         net = model().train()
@@ -41,7 +42,8 @@ def training(folder, **options):
         with CheckpointRecorder(
             folder, net, optimizer, every=1, keep=KEEP, moments=True, **options
         ) as recorder:
-            for inputs, targets in batches(STEPS):
+            for step in range(ENDLESS):
+                ((inputs, targets),) = batches(1, first=step)
                 say()
                 optimizer.zero_grad()
                 loss = cross_entropy(net(inputs), targets).mean()
@@ -80,11 +82,11 @@ def killed(operation, at_step: int, share: float) -> bool:
 
 def committed_steps(folder) -> list[int]:
     """The steps, after every checkpoint was held against a plain loop's."""
-    _, history = plain_loop(STEPS)
     try:
         series = CheckpointSeries.open(folder)
     except (RecordingNotFoundError, NoCheckpointsError):
         return []
+    _, history = plain_loop(series.steps[-1] + 1)
     for checkpoint in series:
         before = history[checkpoint.step]
         saved = load_file(checkpoint)

@@ -41,9 +41,9 @@ class TracInCPBase(DataInfluence):
             shuffle. A batch is a tuple or list; `model(*batch[:-1])` are the predictions and
             `batch[-1]` the targets. Or, for estimators that stores are built from, the path of a
             `GradientStore`, which then answers in place of the data.
-        checkpoints: a folder, or paths, state dicts, (path or state, rate) pairs, or whatever
-            `checkpoints_load_func` understands. None beside a store: then it answers
-            self-influence alone.
+        checkpoints: a `CheckpointSeries`, a folder, or paths, state dicts, (path or state, rate)
+            pairs, or whatever `checkpoints_load_func` understands. None beside a store: then it
+            answers self-influence alone.
         checkpoints_load_func: loads a checkpoint into the model and returns its learning rate.
         loss_fn: `(predictions, targets) -> losses`, one per example. None: the model's own output.
         batch_size: examples per batch of a Dataset; "auto" fits it to memory and cache. Results
