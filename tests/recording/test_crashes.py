@@ -128,9 +128,7 @@ def test_a_training_that_is_killed_leaves_what_it_committed_and_can_go_on(tmp_pa
 
 
 def names_of(steps) -> set[str]:
-    return {f"step-{step:09d}.safetensors" for step in steps} | (
-        {"recording.json"} if steps else set()
-    )
+    return {"recording.json", *(f"step-{step:09d}.safetensors" for step in steps)}
 
 
 def test_overwriting_that_is_killed_leaves_either_training_and_never_both(tmp_path):

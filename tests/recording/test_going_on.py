@@ -141,8 +141,23 @@ def test_only_one_recorder_writes(tmp_path):
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "weights.pt").touch()
     with pytest.raises(RecordingExistsError, match=r"isn't empty \('weights\.pt'\); name a new"):
-        recorder(tmp_path)
+        recorder(tmp_path, overwrite=True)
     assert (tmp_path / "weights.pt").exists()
+
+
+def test_checkpoints_whose_manifest_was_lost_are_not_removed(tmp_path):
+    train(tmp_path / "run", 3)
+    (tmp_path / "run" / "recording.json").unlink()
+    with pytest.raises(RecordingExistsError, match=r"'step-000000000\.safetensors'"):
+        recorder(tmp_path / "run", overwrite=True)
+    assert len(list((tmp_path / "run").glob("step-*"))) == 2
+
+
+def test_a_recording_without_checkpoints_is_no_obstacle(tmp_path):
+    recorder(tmp_path / "run", every=3).close()
+    net = nn.Linear(2, 2)
+    recorder(tmp_path / "run", net).close()
+    recorder(tmp_path / "run", net, start=4).close()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):

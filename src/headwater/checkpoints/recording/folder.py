@@ -164,8 +164,7 @@ class RecordingFolder:
         if is_recording(self.path):
             return
         for path in sorted(self.path.iterdir()):
-            name = path.name.removesuffix(_UNFINISHED)
-            if name not in (_LOCK, MANIFEST, MOMENTS_FOLDER) and not WEIGHTS_NAME.fullmatch(name):
+            if path.name not in (_LOCK, f"{MANIFEST}{_UNFINISHED}"):
                 raise RecordingExistsError(
                     f"{self.path} is no recording and isn't empty ({path.name!r}); name a new "
                     f"folder"

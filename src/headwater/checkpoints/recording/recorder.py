@@ -179,12 +179,12 @@ class CheckpointRecorder:
         """The state to go on from."""
         path = self._folder.path
         fresh = Manifest(described, every, every, versions=_versions())
-        if not is_recording(path):
-            # What a recorder left that was killed before its first commit.
-            self._folder.clean(set())
+        found = read_manifest(path) if is_recording(path) else fresh
+        if not found.checkpoints or (overwrite and not start):
+            # Before any checkpoint, so that one without a manifest is never ours to remove.
+            self._folder.commit(fresh)
             return fresh
-        found = read_manifest(path)
-        if not start and found.checkpoints and not overwrite:
+        if not start:
             steps = [entry.step for entry in found.checkpoints]
             raise RecordingExistsError(
                 f"{path} has a recording of {len(steps)} checkpoints, of steps {steps[0]} to "
@@ -192,9 +192,6 @@ class CheckpointRecorder:
                 f"that the model has had; to record another one, name a new folder, or pass "
                 f"overwrite=True to remove what is there"
             )
-        if overwrite and not start:
-            self._folder.commit(fresh)
-            return fresh
         refuse_other_model(found.model, described, str(path))
         if found.every != every:
             raise RecordingMismatchError(
