@@ -6,7 +6,12 @@ over saved checkpoints of learning rate times the dot product of two per-example
 
 from headwater import errors, tasks
 from headwater.capture import LayerCall, NotPerExample, register_rule
-from headwater.checkpoints import default_checkpoints_load_func
+from headwater.checkpoints import (
+    CheckpointRecorder,
+    CheckpointSeries,
+    RecordedCheckpoint,
+    default_checkpoints_load_func,
+)
 from headwater.errors import (
     BatchError,
     CaptumArgumentError,
@@ -24,6 +29,14 @@ from headwater.errors import (
     ModelError,
     NoCheckpointsError,
     NonFiniteError,
+    RecordingCorruptError,
+    RecordingError,
+    RecordingExistsError,
+    RecordingLockedError,
+    RecordingMismatchError,
+    RecordingNotFoundError,
+    RecordingVersionError,
+    RecordingWriteError,
     SelectionError,
     ShuffledLoaderError,
     StoreCorruptError,
@@ -60,6 +73,8 @@ __all__ = [
     "CaptureError",
     "CheckpointError",
     "CheckpointMismatchError",
+    "CheckpointRecorder",
+    "CheckpointSeries",
     "DataInfluence",
     "ExactNearestNeighbors",
     "FaissNearestNeighbors",
@@ -78,6 +93,15 @@ __all__ = [
     "NonFiniteError",
     "NotPerExample",
     "Projected",
+    "RecordedCheckpoint",
+    "RecordingCorruptError",
+    "RecordingError",
+    "RecordingExistsError",
+    "RecordingLockedError",
+    "RecordingMismatchError",
+    "RecordingNotFoundError",
+    "RecordingVersionError",
+    "RecordingWriteError",
     "SelectionError",
     "ShuffledLoaderError",
     "StoreCorruptError",

@@ -49,6 +49,38 @@ class LearningRateError(CheckpointError, ValueError):
     """A learning rate is missing, isn't a finite number of at least 0, or their count is wrong."""
 
 
+class RecordingError(CheckpointError):
+    """Something is wrong with a recording: a folder that a `CheckpointRecorder` writes."""
+
+
+class RecordingNotFoundError(RecordingError, FileNotFoundError):
+    """There is no recording at that place."""
+
+
+class RecordingExistsError(RecordingError, FileExistsError):
+    """The folder has something in it already, and nothing says that it may be replaced."""
+
+
+class RecordingMismatchError(RecordingError, ValueError):
+    """The recording is of another training run than the one that is to go on; says what differs."""
+
+
+class RecordingVersionError(RecordingError, ValueError):
+    """The recording was written in a format that this version of headwater doesn't know."""
+
+
+class RecordingCorruptError(RecordingError, ValueError):
+    """A file of the recording is missing, cut off or changed."""
+
+
+class RecordingLockedError(RecordingError, RuntimeError):
+    """Another recorder is writing to the folder."""
+
+
+class RecordingWriteError(RecordingError, OSError):
+    """The recording can't be written (a full disk, most often); it is as it was before."""
+
+
 class ModelError(HeadwaterError, RuntimeError):
     """The model can't be attributed as it is (it forces train mode, or nothing depends on it)."""
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from headwater.checkpoints.bound_series import BoundSeries, LoadedCheckpoint
 from headwater.checkpoints.loader import default_checkpoints_load_func
-from headwater.checkpoints.series import CheckpointSeries, LoadedCheckpoint
+from headwater.checkpoints.recording import (
+    CheckpointRecorder,
+    CheckpointSeries,
+    ParameterGroup,
+    RecordedCheckpoint,
+)
 
-__all__ = ["CheckpointSeries", "LoadedCheckpoint", "default_checkpoints_load_func"]
+__all__ = [
+    "BoundSeries",
+    "CheckpointRecorder",
+    "CheckpointSeries",
+    "LoadedCheckpoint",
+    "ParameterGroup",
+    "RecordedCheckpoint",
+    "default_checkpoints_load_func",
+]

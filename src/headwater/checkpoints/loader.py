@@ -15,6 +15,8 @@ from headwater.checkpoints.contents import Contents, find_contents
 from headwater.checkpoints.naming import full_name
 from headwater.checkpoints.rates import HOW_TO_GIVE_RATES, as_rate, is_number
 from headwater.checkpoints.reading import read_file
+from headwater.checkpoints.recording.checkpoint import RecordedCheckpoint
+from headwater.checkpoints.recording.selected import one_rate
 from headwater.checkpoints.state import load_state
 from headwater.errors import CheckpointError, HeadwaterWarning
 
@@ -31,7 +33,7 @@ def default_checkpoints_load_func(model: nn.Module, checkpoint: object) -> float
             with an additional "learning_rate", or a mapping with a state dict under "model",
             "state_dict" or "model_state_dict", next to "learning_rate". A `.safetensors` file has
             "learning_rate" in its metadata. Prefixes that DataParallel, DDP and torch.compile
-            put before keys are seen through.
+            put before keys are seen through. Or one checkpoint of a `CheckpointSeries`.
 
     Returns:
         The pair's rate, or else the file's; 1.0, with a warning, if there is none.
@@ -45,6 +47,9 @@ def default_checkpoints_load_func(model: nn.Module, checkpoint: object) -> float
     """
     name = full_name(checkpoint)
     contents = read_contents(model, checkpoint, name)
+    if isinstance(checkpoint, RecordedCheckpoint):
+        trained = [key for key, p in model.named_parameters() if p.requires_grad]
+        contents = replace(contents, rate=one_rate(checkpoint, trained, name))
     rate = stored_rate(contents, name)
     load_state(model, contents.state, name)
     if rate is None:

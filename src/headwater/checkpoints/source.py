@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from headwater.checkpoints.folder import checkpoint_files
+from headwater.checkpoints.recording.folder import is_recording
+from headwater.checkpoints.recording.series import CheckpointSeries
 from headwater.errors import CheckpointError, NoCheckpointsError
 
 
@@ -22,15 +24,20 @@ class Source:
     replayable: bool
 
 
-def open_source(checkpoints: object, *, any_format: bool) -> Source:
+def open_source(checkpoints: object, *, any_format: bool, rates_given: bool) -> Source:
     """The checkpoints that the argument stands for. Nothing is loaded, a generator not started.
+
+    Args:
+        checkpoints: the argument.
+        any_format: whether a loader of the user's own reads them.
+        rates_given: whether rates come from elsewhere, so that those of a recording don't matter.
 
     Raises:
         NoCheckpointsError: there is nothing at the path, or nothing in the folder or the list.
         CheckpointError: the argument is no path and no ordered iterable.
     """
     if isinstance(checkpoints, str | os.PathLike):
-        return _at_path(checkpoints, any_format)
+        return _at_path(checkpoints, any_format, rates_given)
     if isinstance(checkpoints, list | tuple):
         # Its own tuple: a list that is changed later would no longer fit the rates.
         return _counted(tuple(checkpoints), len(checkpoints), replayable=True)
@@ -54,19 +61,30 @@ def open_source(checkpoints: object, *, any_format: bool) -> Source:
     return _counted(items, _length(checkpoints), replayable=iterator is not checkpoints)
 
 
-def _at_path(given: str | os.PathLike[str], any_format: bool) -> Source:
+def _at_path(given: str | os.PathLike[str], any_format: bool, rates_given: bool) -> Source:
     path = Path(given)
+    if is_recording(path):
+        # Only with the default loader do the recorded rates count, and what is to be said of them.
+        quiet = any_format or rates_given
+        series = CheckpointSeries.open(path, rates="recorded" if quiet else None)
+        if not any_format:
+            return Source(series, len(series), replayable=True)
+        files = [checkpoint.path for checkpoint in series]
+        return _files(files, given)
     if path.is_dir():
-        files: list[Path] = checkpoint_files(path, any_format)
-        # A loader of the user's own gets paths of the kind that was given.
-        items = [str(file) for file in files] if isinstance(given, str) else files
-        return Source(tuple(items), len(items), replayable=True)
+        return _files(checkpoint_files(path, any_format), given)
     if path.is_file():
         return Source((given,), 1, replayable=True)
     raise NoCheckpointsError(
         f"there is nothing at the path {path}; expected a folder of checkpoints or a checkpoint "
         "file (names that only your own loader understands go in a list)"
     )
+
+
+def _files(files: list[Path], given: str | os.PathLike[str]) -> Source:
+    # A loader of the user's own gets paths of the kind that was given.
+    items = [str(file) for file in files] if isinstance(given, str) else files
+    return Source(tuple(items), len(items), replayable=True)
 
 
 def _counted(items: Iterable[object], count: int | None, *, replayable: bool) -> Source:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from headwater.checkpoints import CheckpointSeries
+    from headwater.checkpoints import BoundSeries
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
     from headwater.tasks import Task
 
 
-def refuse_generator(series: CheckpointSeries) -> None:
+def refuse_generator(series: BoundSeries) -> None:
     """Raises InputError for checkpoints that can be visited only once."""
     if not series.replayable or series.count is None:
         raise InputError(
@@ -63,7 +63,7 @@ class GradientPass:
         self,
         model: nn.Module,
         capture: Capture,
-        series: CheckpointSeries,
+        series: BoundSeries,
         data: TrainingData,
         task: Task,
         *,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import nn
 
-    from headwater.checkpoints import CheckpointSeries, LoadedCheckpoint
+    from headwater.checkpoints import BoundSeries, LoadedCheckpoint
     from headwater.engine.quantity import Evaluator, Quantity
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -74,7 +74,7 @@ class Run:
         self,
         model: nn.Module,
         selection: tuple[str, ...],
-        series: CheckpointSeries,
+        series: BoundSeries,
         data: TrainingData,
         task: Task,
         *,

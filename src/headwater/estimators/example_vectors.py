@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headwater.capture import borrowed
 from headwater.engine import Run, memory_budget_bytes
+from headwater.engine.parameter_rates import ParameterRates
 from headwater.engine.vectors import Concatenation, Vectors
 from headwater.errors import InputError
 from headwater.query import AllScores, ColumnSum
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from headwater.checkpoints import CheckpointSeries
+    from headwater.checkpoints import BoundSeries
     from headwater.engine import TrainingData
     from headwater.forms import Projected, Projection
     from headwater.tasks import Task
@@ -42,7 +43,7 @@ class ExampleVectors:
         self,
         net: nn.Module,
         selection: tuple[str, ...],
-        series: CheckpointSeries,
+        series: BoundSeries,
         *,
         form: Projected | None,
         memory_budget: int | str,
@@ -67,6 +68,7 @@ class ExampleVectors:
         else:
             self._projection = form.projection(shapes)
             self.dim = form.dim
+        self._weighed = ParameterRates(series, shapes, self._projection)
 
     def of(
         self, data: TrainingData, task: Task, *, kind: str, show_progress: bool
@@ -104,7 +106,7 @@ class ExampleVectors:
             self._series,
             data,
             task,
-            projection=self._projection,
+            projection=self._weighed,
             budget=memory_budget_bytes(self._memory_budget),
             name=self._name,
             show_progress=show_progress,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
 from headwater.engine import OneBatch, PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from headwater.checkpoints import CheckpointSeries
+    from headwater.checkpoints import BoundSeries
     from headwater.engine import Quantity, TrainingData
     from headwater.forms import Projection
     from headwater.tasks import Task
@@ -60,7 +61,8 @@ def size_of_queries(task: Task, batch: Any) -> int:
 class Streamed:
     """Scores of all training examples, streamed; the part that exact estimators share.
 
-    Its arguments are its attributes too, and `projection` is what `form` makes of gradients.
+    Its arguments are its attributes too, and `projection` is what `form` makes of gradients, after
+    each parameter's learning rate where they have several.
 
     Args:
         net: the model, which is borrowed for the time of an answer.
@@ -77,7 +79,7 @@ class Streamed:
         self,
         net: nn.Module,
         selection: tuple[str, ...],
-        series: CheckpointSeries,
+        series: BoundSeries,
         data: TrainingData,
         task: Task,
         *,
@@ -87,11 +89,16 @@ class Streamed:
     ) -> None:
         self.net = net
         self.selection = selection
-        self.series = series
+        self.series = series.selecting(selection)
         self.data = data
         self.task = task
         self.form = form
-        self.projection = None if form is None else projection_of(form, net, selection)
+        parameters = dict(net.named_parameters())
+        self.projection = ParameterRates(
+            self.series,
+            {name: parameters[name].shape for name in selection},
+            None if form is None else projection_of(form, net, selection),
+        )
         self.memory_budget = memory_budget
         self.name = name
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_func
+from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
@@ -42,9 +42,9 @@ class TracInCPBase(DataInfluence):
             shuffle. A batch is a tuple or list; `model(*batch[:-1])` are the predictions and
             `batch[-1]` the targets. Or, for estimators that stores are built from, the path of a
             `GradientStore`, which then answers in place of the data.
-        checkpoints: a folder, or paths, state dicts, (path or state, rate) pairs, or whatever
-            `checkpoints_load_func` understands. None beside a store: then it answers
-            self-influence alone.
+        checkpoints: a `CheckpointSeries`, a folder, or paths, state dicts, (path or state, rate)
+            pairs, or whatever `checkpoints_load_func` understands. None beside a store: then it
+            answers self-influence alone.
         checkpoints_load_func: loads a checkpoint into the model and returns its learning rate.
         loss_fn: `(predictions, targets) -> losses`, one per example. None: the model's own output.
         batch_size: examples per batch of a Dataset; "auto" fits it to memory and cache. Results
@@ -101,7 +101,7 @@ class TracInCPBase(DataInfluence):
         if stored and checkpoints is None:
             checkpoints = iter(())
         self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
-        self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
+        self._series = BoundSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
         facts = {"model": type(self.model).__name__}

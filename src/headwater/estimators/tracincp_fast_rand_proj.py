@@ -103,9 +103,11 @@ class TracInCPFastRandProj(TracInCPBase):
         self.nearest_neighbors: NearestNeighbors = nearest_neighbors
         self.projection_dim = projection_dim
         self.seed = seed
+        selection = select_final_layer(model, final_fc_layer)
+        self._series = self._series.selecting(selection)
         self._example_vectors = ExampleVectors(
             eager(model),
-            select_final_layer(model, final_fc_layer),
+            selection,
             self._series,
             form=None if projection_dim is None else Projected(projection_dim, seed),
             memory_budget=memory_budget,

@@ -25,7 +25,7 @@ def checkpoint_list(checkpoints: Any, load_func: Any) -> list[Any]:
     source: Iterable[Any]
     if isinstance(checkpoints, (str, Path)):
         any_format = load_func is not default_checkpoints_load_func
-        return list(open_source(checkpoints, any_format=any_format).items)
+        return list(open_source(checkpoints, any_format=any_format, rates_given=False).items)
     source = checkpoints if isinstance(checkpoints, list) else list(checkpoints)
     if not source:
         raise NoCheckpointsError(

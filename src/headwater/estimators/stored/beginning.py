@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import StoreError
-from headwater.estimators.stored.binding import refuse_mismatch, versions
+from headwater.estimators.stored.binding import checkpoint_weights, refuse_mismatch, versions
 from headwater.store import Manifest
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def begun(
     refuse_strangers(folder)
     writer.clean(None)
     projected = binding["form"]["kind"] == "projected"
-    weights = (1.0,) if projected else tuple(binding["learning_rates"])
+    weights = (1.0,) if projected else tuple(checkpoint_weights(binding))
     manifest = Manifest(binding, weights, batch_size=0, versions=versions())
     writer.commit(manifest)
     return manifest

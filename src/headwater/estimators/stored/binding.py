@@ -110,18 +110,29 @@ def checkpoints_binding(parts: Streamed, sample: Sequence[Any] | None = None) ->
         parts: the estimator's.
         sample: training examples whose losses are taken; None leaves that field out.
     """
-    digests, rates, losses = [], [], []
+    digests: list[str] = []
+    rates: list[float | dict[str, float]] = []
+    losses = []
     batches = None if sample is None else parts.data.batched(sample)
     with borrowed(parts.net):
         for loaded in parts.series.visit():
             digests.append(weights_digest(parts.net))
-            rates.append(loaded.rate)
+            several = loaded.by_parameter
+            rates.append(loaded.rate if several is None else dict(several))
             if batches is not None:
                 evaluate(parts.net)
                 with noted("training examples of the sample that a store is compared by"):
                     losses.append(sample_losses(parts.task, parts.net, batches))
-    found = {"checkpoints": digests, "learning_rates": rates}
+    found: dict[str, Any] = {"checkpoints": digests, "learning_rates": rates}
     return found if batches is None else {**found, "losses": losses}
+
+
+def checkpoint_weights(binding: Mapping[str, Any]) -> list[float]:
+    """By checkpoint, the rate that its products are multiplied by.
+
+    1 where parameters have several: each is in its parameter's gradient already, as its root.
+    """
+    return [1.0 if isinstance(r, dict) else r for r in binding["learning_rates"]]
 
 
 def model_binding(parts: Streamed) -> dict[str, Any]:

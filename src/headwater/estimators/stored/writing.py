@@ -16,6 +16,7 @@ from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.engine.gradient_pass import GradientPass, Recorded
 from headwater.errors import InputError, StoreWriteError
 from headwater.estimators.stored.answers import one_vector, smallest, written_out
+from headwater.estimators.stored.binding import checkpoint_weights
 from headwater.estimators.stored.example_ids import refuse_odd_ids
 from headwater.forms import Gradients
 from headwater.store import shard_contents
@@ -43,7 +44,7 @@ def stored_parts(recorded: Recorded, binding: Mapping[str, Any]) -> list[Gradien
     """What a store of this binding keeps of a batch: a part by checkpoint, or one for all."""
     kind = binding["form"]["kind"]
     if kind == "projected":
-        return [one_vector(recorded.by_checkpoint, binding["learning_rates"])]
+        return [one_vector(recorded.by_checkpoint, checkpoint_weights(binding))]
     if kind == "materialised":
         return [written_out(gradients) for gradients in recorded.by_checkpoint]
     return [smallest(gradients) for gradients in recorded.by_checkpoint]

@@ -1,11 +1,12 @@
-"""A series of checkpoints: loaded into the model one after another, each with its rate."""
+"""A series of checkpoints bound to its model: loaded one after another, each with its rate."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from headwater.checkpoints.loader import (
 )
 from headwater.checkpoints.naming import full_name, short_name
 from headwater.checkpoints.rates import as_rates, as_returned_rate, wrong_count
+from headwater.checkpoints.recording.checkpoint import RecordedCheckpoint
+from headwater.checkpoints.recording.selected import one_rate, selected_rates
 from headwater.checkpoints.source import open_source
 from headwater.checkpoints.state import load_state
 from headwater.errors import HeadwaterWarning, InputError, NoCheckpointsError
@@ -31,15 +34,20 @@ _END = object()
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """The checkpoint that the model holds now: its place, what it is called, its learning rate."""
+    """The checkpoint that the model holds now: its place, what it is called, its learning rate.
+
+    Where the parameters that count have several rates, these stand in `by_parameter`, and `rate`
+    is 1.
+    """
 
     index: int
     name: str
     rate: float
+    by_parameter: Mapping[str, float] | None = None
 
 
-class CheckpointSeries:
-    """The checkpoints of one training run and their learning rates.
+class BoundSeries:
+    """The checkpoints of one training run, as an estimator goes through them.
 
     Args:
         model: what checkpoints are loaded into; putting its own weights back is the caller's part.
@@ -70,12 +78,35 @@ class CheckpointSeries:
         self._model = model
         self._load_func = load_func
         self._by_default = load_func is default_checkpoints_load_func
-        self._source = open_source(checkpoints, any_format=not self._by_default)
+        self._source = open_source(
+            checkpoints, any_format=not self._by_default, rates_given=learning_rates is not None
+        )
         self._rates = None if learning_rates is None else as_rates(learning_rates, self.count)
         # Noted now: while a call lasts, the model works on copies of its weights.
         self._own_memory = memory_of(model)
+        self._selection: tuple[str, ...] | None = None
+        self._by_parameter: dict[int, Mapping[str, float]] = {}
         self._started = False
         self._warned = False
+
+    def selecting(self, names: Sequence[str]) -> BoundSeries:
+        """The same series for who weighs each of these parameters by its own rate.
+
+        Without, several rates are an error.
+
+        Args:
+            names: of the parameters that count.
+        """
+        if self._selection == tuple(names):
+            return self
+        selecting = copy.copy(self)
+        selecting._selection = tuple(names)
+        selecting._by_parameter = {}
+        return selecting
+
+    def by_parameter(self, index: int) -> Mapping[str, float] | None:
+        """The rates by parameter at a checkpoint that was visited; None where there is one rate."""
+        return self._by_parameter.get(index)
 
     @property
     def count(self) -> int | None:
@@ -109,7 +140,10 @@ class CheckpointSeries:
             if item is _END:
                 self._end(index)
                 return
-            loaded = LoadedCheckpoint(index, short_name(item, index), self._load(item, index))
+            rate = self._load(item, index)
+            loaded = LoadedCheckpoint(
+                index, short_name(item, index), rate, self._by_parameter.get(index)
+            )
             # Or else it would stay alive until the next one has been made.
             del item
             yield loaded
@@ -129,7 +163,9 @@ class CheckpointSeries:
         name = full_name(item, index)
         with torch.no_grad():
             rate = (
-                self._load_default(item, name) if self._by_default else self._load_own(item, name)
+                self._load_default(item, name, index)
+                if self._by_default
+                else self._load_own(item, name)
             )
         return rate if self._rates is None else self._rates[index]
 
@@ -137,8 +173,10 @@ class CheckpointSeries:
         returned = self._load_func(self._model, item)
         return RATE_WITHOUT_ANY if self._rates is not None else as_returned_rate(returned, name)
 
-    def _load_default(self, item: object, name: str) -> float:
+    def _load_default(self, item: object, name: str, index: int) -> float:
         contents = read_contents(self._model, item, name)
+        if isinstance(item, RecordedCheckpoint) and self._rates is None:
+            contents = replace(contents, rate=self._recorded_rate(item, name, index))
         rate = None if self._rates is not None else stored_rate(contents, name)
         if in_memory(item) and self.count != 1:
             refuse_live_state(self._own_memory, contents.state, name)
@@ -149,3 +187,13 @@ class CheckpointSeries:
             self._warned = True
             warnings.warn(missing_rate(contents, name), HeadwaterWarning, stacklevel=4)
         return RATE_WITHOUT_ANY
+
+    def _recorded_rate(self, item: RecordedCheckpoint, name: str, index: int) -> float:
+        if self._selection is None:
+            trained = [key for key, p in self._model.named_parameters() if p.requires_grad]
+            return one_rate(item, trained, name)
+        rates = selected_rates(item, self._selection, name)
+        if len(set(rates.values())) == 1:
+            return rates[self._selection[0]]
+        self._by_parameter[index] = rates
+        return 1.0

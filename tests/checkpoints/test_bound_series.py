@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from headwater.checkpoints import (
-    CheckpointSeries,
+    BoundSeries,
     LoadedCheckpoint,
     default_checkpoints_load_func,
 )
@@ -31,15 +31,15 @@ MakeState = Callable[[float], State]
 Holds = Callable[[nn.Module, float], bool]
 
 
-def series(model: nn.Module, checkpoints: Any, rates: Any = None) -> CheckpointSeries:
-    return CheckpointSeries(model, checkpoints, default_checkpoints_load_func, rates)
+def series(model: nn.Module, checkpoints: Any, rates: Any = None) -> BoundSeries:
+    return BoundSeries(model, checkpoints, default_checkpoints_load_func, rates)
 
 
-def own(model: nn.Module, checkpoints: Any, rate: Any, rates: Any = None) -> CheckpointSeries:
-    return CheckpointSeries(model, checkpoints, lambda _model, _item: rate, rates)
+def own(model: nn.Module, checkpoints: Any, rate: Any, rates: Any = None) -> BoundSeries:
+    return BoundSeries(model, checkpoints, lambda _model, _item: rate, rates)
 
 
-def rates_of(checkpoints: CheckpointSeries) -> list[float]:
+def rates_of(checkpoints: BoundSeries) -> list[float]:
     return [loaded.rate for loaded in checkpoints.visit()]
 
 
@@ -211,7 +211,7 @@ def test_a_loader_that_is_no_function_is_refused(model: nn.Module) -> None:
     with pytest.raises(
         InputError, match="checkpoints_load_func is of type str; expected a function"
     ):
-        CheckpointSeries(model, ["a"], "load")  # type: ignore[arg-type]
+        BoundSeries(model, ["a"], "load")  # type: ignore[arg-type]
 
 
 def test_learning_rates_win_over_pairs_files_and_loaders(
@@ -307,7 +307,7 @@ def test_a_loader_of_ones_own_gets_the_items_untouched(model: nn.Module) -> None
         return 0.3
 
     with torch.enable_grad():
-        for _ in CheckpointSeries(model, items, load).visit():
+        for _ in BoundSeries(model, items, load).visit():
             assert torch.is_grad_enabled()
     assert len(got) == len(items)
     assert all(a is b for a, b in zip(got, items, strict=True))
@@ -320,9 +320,7 @@ def test_a_loader_of_ones_own_gets_paths_of_the_kind_given(
     for name in ("b-10.npz", "b-9.npz"):
         (tmp_path / name).touch()
     got: list[Any] = []
-    loaded = CheckpointSeries(
-        model, kind(tmp_path), lambda _, item: got.append(item) or 0.1
-    ).visit()
+    loaded = BoundSeries(model, kind(tmp_path), lambda _, item: got.append(item) or 0.1).visit()
     assert [x.name for x in loaded] == ["b-9.npz", "b-10.npz"]
     assert got == [kind(tmp_path / "b-9.npz"), kind(tmp_path / "b-10.npz")]
 
@@ -348,7 +346,7 @@ def test_a_loaders_own_exception_comes_through_unchanged(model: nn.Module) -> No
         raise error
 
     with pytest.raises(KeyError) as caught:
-        rates_of(CheckpointSeries(model, ["a"], load))
+        rates_of(BoundSeries(model, ["a"], load))
     assert caught.value is error
 
 

@@ -1,0 +1,9 @@
+"""Checkpoints that a training loop records, and what they tell about the training."""
+
+from __future__ import annotations
+
+from headwater.checkpoints.recording.checkpoint import ParameterGroup, RecordedCheckpoint
+from headwater.checkpoints.recording.recorder import CheckpointRecorder
+from headwater.checkpoints.recording.series import CheckpointSeries
+
+__all__ = ["CheckpointRecorder", "CheckpointSeries", "ParameterGroup", "RecordedCheckpoint"]

@@ -1,0 +1,1 @@
+"""Callbacks that record checkpoints in the training loops of other libraries."""
