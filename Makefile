@@ -19,6 +19,7 @@ PAGE := docs/benchmarks.md
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -38,18 +39,18 @@ check: .venv/installed
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST)
 
-bench: .venv/bench-installed
-	$(BIN)/python -m benchmarks.against_plain
-	$(BIN)/python -m benchmarks.against_peers --json $(BENCH)/peers.json --markdown $(PAGE)
-	$(BIN)/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
-	$(BIN)/python -m benchmarks.store_forms
-	$(BIN)/python -m benchmarks.store_million
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.against_plain
+	.venv-bench/bin/python -m benchmarks.against_peers --json $(BENCH)/peers.json --markdown $(PAGE)
+	.venv-bench/bin/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
+	.venv-bench/bin/python -m benchmarks.store_forms
+	.venv-bench/bin/python -m benchmarks.store_million
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
 
 clean:
-	rm -rf .venv demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and pinned, so that no later requirement makes pip pick another build of it.
@@ -61,9 +62,11 @@ clean:
 	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,dev]'
 	@touch $@
 
-# The libraries that headwater is compared with. torchvision, which one of them needs, goes with torch.
-.venv/bench-installed: .venv/installed
-	@echo "Installing the libraries to compare with ..."
-	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torchvision
-	@$(PIP) install -c constraints.txt -e '.[bench]'
+# The libraries that headwater is compared with have an environment of their own: the torchvision that
+# one of them brings may not fit a torch without CUDA, and other libraries try to import it.
+.venv-bench/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv-bench, with the libraries to compare with ..."
+	@$(PYTHON) -m venv .venv-bench
+	@$(BENCH_PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	@$(BENCH_PIP) install -c constraints.txt -e '.[bench,faiss]'
 	@touch $@
