@@ -2,14 +2,20 @@
 
 from headwater.engine.budget import memory_budget_bytes
 from headwater.engine.quantity import PairScores, Quantity, SelfInfluence
+from headwater.engine.queries import OneBatch, Queries, WholeBatches
 from headwater.engine.run import Run
+from headwater.engine.summed_scores import SummedScores
 from headwater.engine.training_data import TrainingData
 
 __all__ = [
+    "OneBatch",
     "PairScores",
     "Quantity",
+    "Queries",
     "Run",
     "SelfInfluence",
+    "SummedScores",
     "TrainingData",
+    "WholeBatches",
     "memory_budget_bytes",
 ]

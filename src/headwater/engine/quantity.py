@@ -12,6 +12,7 @@ from torch import Tensor
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
+    from headwater.engine.queries import Queries
     from headwater.forms.input_products import InputProducts
     from headwater.tasks import Task
 
@@ -81,8 +82,8 @@ class SelfInfluence(Quantity):
 
 
 @dataclass(frozen=True)
-class _DotProducts:
-    """With the gradients of queries."""
+class DotProducts:
+    """With the gradients of queries, which are its attribute."""
 
     queries: Gradients
 
@@ -94,41 +95,29 @@ class PairScores(Quantity):
     """The dot product of each query's gradient with each training example's.
 
     Args:
-        task: what is differentiated for a query.
-        batch: all queries as one batch, on the model's device.
-        size: the number of queries Q.
+        queries: the queries.
     """
 
-    def __init__(self, task: Task, batch: Any, size: int) -> None:
-        self._task = task
-        self._batch = batch
-        self.rows = size
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self.rows = queries.size
 
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        captured = []
-        for first in range(start, stop, batch_size):
-            queries = self._queries(first, min(first + batch_size, stop))
-            gradients = capture(self._task, queries, first=first, kind="query")
-            captured.append(gradients.for_pairs(queries=stop - start))
-        return _DotProducts(Gradients.cat(captured))
+        captured = self._queries.gradients(capture, start, stop, batch_size)
+        held = [gradients.for_pairs(queries=stop - start) for gradients in captured]
+        return DotProducts(Gradients.cat(held))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
-        assert isinstance(evaluator, _DotProducts)
-        assert isinstance(other, _DotProducts)
-        return _DotProducts(evaluator.queries.with_inputs_of(other.queries))
+        assert isinstance(evaluator, DotProducts)
+        assert isinstance(other, DotProducts)
+        return DotProducts(evaluator.queries.with_inputs_of(other.queries))
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
-        queries = self._queries(0, min(batch_size, self.rows))
-        gradients = capture(self._task, queries, first=0, kind="query")
+        gradients = next(self._queries.gradients(capture, 0, self.rows, batch_size))
         held = gradients.examples(0, _FEW).for_pairs(queries=self.rows)
         return held.nbytes / held.batch_size
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
-        return self._task, self._queries(0, min(batch_size, self.rows))
-
-    def _queries(self, start: int, stop: int) -> Any:
-        if start == 0 and stop == self.rows:
-            return self._batch
-        return self._task.examples(self._batch, start, stop, size=self.rows)
+        return self._queries.task, self._queries.beginning(batch_size)

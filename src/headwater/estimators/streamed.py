@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
-from headwater.engine import PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.engine import OneBatch, PairScores, Run, SelfInfluence, memory_budget_bytes
 from headwater.errors import BatchError, InputError
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
@@ -13,11 +13,13 @@ from headwater.query import AllScores, TopK
 from headwater.tasks.batch import borrow, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import Tensor, nn
 
     from headwater.checkpoints import CheckpointSeries
-    from headwater.engine import TrainingData
+    from headwater.engine import Quantity, TrainingData
     from headwater.forms import Projection
     from headwater.tasks import Task
 
@@ -121,11 +123,7 @@ class Streamed:
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
-        with borrowed(self.net):
-            sink = self._run(show_progress).stream(
-                SelfInfluence(), lambda: AllScores(1, self.data.count), bounded=False
-            )
-        return sink.result()[0]
+        return self.all_of(SelfInfluence, show_progress=show_progress)[0]
 
     def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
         """All scores.
@@ -135,12 +133,7 @@ class Streamed:
             batch: the queries, as a batch that the task reads.
             show_progress: whether there is a bar.
         """
-        with borrowed(self.net):
-            quantity = self._pairs(task, batch)
-            sink = self._run(show_progress).stream(
-                quantity, lambda: AllScores(quantity.rows, self.data.count), bounded=False
-            )
-        return sink.result()
+        return self.all_of(lambda: self._pairs(task, batch), show_progress=show_progress)
 
     def top_k(
         self,
@@ -152,10 +145,39 @@ class Streamed:
         show_progress: bool,
     ) -> KMostInfluentialResults:
         """Each query's k highest or lowest scores; arguments as for `scores`."""
+        return self.k_most_of(
+            lambda: self._pairs(task, batch), k=k, side=side, show_progress=show_progress
+        )
+
+    def all_of(
+        self, quantity: Callable[[], Quantity], *, show_progress: bool
+    ) -> Float[Tensor, "R N"]:
+        """A quantity's numbers of all training examples.
+
+        Args:
+            quantity: makes it, while the model is borrowed.
+            show_progress: whether there is a bar.
+        """
         with borrowed(self.net):
-            quantity = self._pairs(task, batch)
+            made = quantity()
             sink = self._run(show_progress).stream(
-                quantity, lambda: TopK(quantity.rows, k=k, side=side), bounded=True
+                made, lambda: AllScores(made.rows, self.data.count), bounded=False
+            )
+        return sink.result()
+
+    def k_most_of(
+        self,
+        quantity: Callable[[], Quantity],
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        show_progress: bool,
+    ) -> KMostInfluentialResults:
+        """The k highest or lowest numbers in each row of a quantity; arguments as for `all_of`."""
+        with borrowed(self.net):
+            made = quantity()
+            sink = self._run(show_progress).stream(
+                made, lambda: TopK(made.rows, k=k, side=side), bounded=True
             )
         return KMostInfluentialResults(*sink.result())
 
@@ -175,4 +197,4 @@ class Streamed:
     def _pairs(self, task: Task, batch: Any) -> PairScores:
         size = size_of_queries(task, batch)
         device = next(self.net.parameters()).device
-        return PairScores(task, borrow(batch, device), size)
+        return PairScores(OneBatch(task, borrow(batch, device), size))

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from headwater.capture import borrowed, eager
+from headwater.capture import eager
 from headwater.checkpoints import default_checkpoints_load_func
-from headwater.engine import Run, memory_budget_bytes
-from headwater.engine.vectors import Concatenation, Vectors
 from headwater.errors import InputError
+from headwater.estimators.example_vectors import ExampleVectors
 from headwater.estimators.final_layer import select_final_layer
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.forms import Projected
-from headwater.query import AllScores, ExactNearestNeighbors, NearestNeighbors
+from headwater.query import ExactNearestNeighbors, NearestNeighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from headwater.engine import TrainingData
-    from headwater.forms import Projection
     from headwater.tasks import Task
 
 
@@ -101,26 +98,20 @@ class TracInCPFastRandProj(TracInCPBase):
             task=task,
             memory_budget=memory_budget,
         )
-        if not self._series.replayable or self._series.count is None:
-            raise InputError(
-                "the checkpoints come from a generator, but every query visits them again; pass a "
-                "list"
-            )
         self.final_fc_layer = final_fc_layer
         self.vectorize = vectorize
         self.nearest_neighbors: NearestNeighbors = nearest_neighbors
         self.projection_dim = projection_dim
         self.seed = seed
-        self._net = eager(model)
-        self._selection = select_final_layer(model, final_fc_layer)
-        parameters = dict(self._net.named_parameters())
-        shapes = {name: parameters[name].shape for name in self._selection}
-        self._projection: Concatenation | Projection
-        if projection_dim is None:
-            self._projection = Concatenation(shapes, self._series.count)
-        else:
-            self._projection = Projected(projection_dim, seed).projection(shapes)
-        self._vectors = self._vectors_of(
+        self._example_vectors = ExampleVectors(
+            eager(model),
+            select_final_layer(model, final_fc_layer),
+            self._series,
+            form=None if projection_dim is None else Projected(projection_dim, seed),
+            memory_budget=memory_budget,
+            name=self.get_name(),
+        )
+        self._vectors = self._example_vectors.of(
             self._data, self._loss_task, kind="training example", show_progress=show_progress
         )
         self.nearest_neighbors.setup(self._vectors)
@@ -146,6 +137,11 @@ class TracInCPFastRandProj(TracInCPBase):
         show_progress: bool = False,
     ) -> KMostInfluentialResults:
         queries = self._query_vectors(inputs, targets, show_progress)
+        return self._nearest(queries, k=k, proponents=proponents)
+
+    def _nearest(
+        self, queries: Float[Tensor, "Q D"], *, k: int, proponents: bool
+    ) -> KMostInfluentialResults:
         k = min(k, len(self._vectors))
         if not k:
             empty = queries.new_empty(len(queries), 0)
@@ -160,31 +156,4 @@ class TracInCPFastRandProj(TracInCPBase):
     ) -> Float[Tensor, "Q D"]:
         task, batch = self._query_task(inputs, targets)
         data, _ = query_batches(task, batch)
-        return self._vectors_of(data, task, kind="query", show_progress=show_progress)
-
-    def _vectors_of(
-        self, data: TrainingData, task: Task, *, kind: str, show_progress: bool
-    ) -> Float[Tensor, "N D"]:
-        dim = self.projection_dim
-        if isinstance(self._projection, Concatenation):
-            dim = self._projection.dim
-        assert dim is not None
-        with borrowed(self._net):
-            run = Run(
-                self._net,
-                self._selection,
-                self._series,
-                data,
-                task,
-                projection=self._projection,
-                budget=memory_budget_bytes(self.memory_budget),
-                name=self.get_name(),
-                show_progress=show_progress,
-                kind=kind,
-            )
-            sink = run.stream(
-                Vectors(dim),
-                lambda: AllScores(dim, data.count if kind != "query" else None),
-                bounded=False,
-            )
-        return sink.result().mT.contiguous()
+        return self._example_vectors.of(data, task, kind="query", show_progress=show_progress)

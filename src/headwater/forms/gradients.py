@@ -66,6 +66,14 @@ class Gradients:
             total += form.squared_norm()
         return total
 
+    def summed(self) -> Gradients:
+        """The sum of all gradients, as one, written out."""
+        ones = self.like.new_ones(self.batch_size)
+        forms: dict[Block, Form] = {
+            block: Materialised(form.weighted_sum(ones)[None]) for block, form in self.forms.items()
+        }
+        return Gradients(forms, 1, self.like)
+
     def for_pairs(self, *, queries: int) -> Gradients:
         """The same gradients in the forms in which products with many examples are cheapest.
 
