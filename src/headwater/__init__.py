@@ -46,6 +46,7 @@ from headwater.estimators import (
 )
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
+from headwater.results import Scores, TopScores
 from headwater.tasks import Task
 from headwater.version import __version__
 
@@ -72,6 +73,7 @@ __all__ = [
     "NonFiniteError",
     "NotPerExample",
     "Projected",
+    "Scores",
     "SelectionError",
     "ShuffledLoaderError",
     "StoreCorruptError",
@@ -85,6 +87,7 @@ __all__ = [
     "StoreVersionError",
     "StoreWriteError",
     "Task",
+    "TopScores",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headwater.demo.atomic import replacing
+from headwater.results.atomic import replacing
 from headwater.demo.data import NoisyDigits
 from headwater.demo.model import small_cnn
 from headwater.demo.settings import Settings

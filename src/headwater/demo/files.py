@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.demo.atomic import replacing
+from headwater.results.atomic import replacing
 from headwater.demo.ranking import ranking
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from headwater import TracInCP
-from headwater.demo.atomic import replacing
+from headwater.results.atomic import replacing
 from headwater.demo.data import N_CLASSES, NoisyDigits, noisy_digits
 from headwater.demo.explain import choose_queries, explain, predicted_labels
 from headwater.demo.files import write_explanations, write_self_influence

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
 from headwater.errors import InputError, StoreMismatchError
+from headwater.estimators.asked import scores_of
+from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
+from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
 from headwater.estimators.stored.beginning import begun, refuse_strangers
 from headwater.estimators.stored.binding import (
@@ -34,11 +37,12 @@ from headwater.estimators.stored.writing import (
     Filling,
     free_bytes,
 )
+from headwater.estimators.streamed import size_of_queries
 from headwater.forms import Projected
 from headwater.store import StoreFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.tracincp_base import TracInCPBase
+    from headwater.results import Scores
     from headwater.store import Manifest, Writer
     from headwater.tasks import Task
 
@@ -232,6 +237,49 @@ class GradientStore:
         task, batch = self._query_task(inputs, targets)
         return self._snapshot.top_k(
             task, batch, k=k, side=side, recompute=recompute, approximate=approximate
+        )
+
+    def attribute(
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        *,
+        examples: Mapping[str, Any] | None = None,
+        queries: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """The store's scores as `Scores`: with the store's ids, a meaning, and ways into tables.
+
+        Args:
+            inputs, targets: as for `scores`; inputs=None asks for self-influence.
+            examples: what is known of the examples, a column by name. They are found in it by their
+                ids in its column "id" or, without one, by their place.
+            queries: what is known of the queries, likewise, in their order.
+
+        Raises:
+            InputError: a column has another length than there are queries, or an id isn't known.
+        """
+        question: Question | None = None
+        if inputs is not None:
+            task, batch = self._query_task(inputs, targets)
+            question = Question(task, batch, size_of_queries(task, batch))
+        snapshot = self._snapshot
+        form = form_from_name(self._manifest.binding["form"])
+        has_task = self._estimator._given_task is not None
+        return scores_of(
+            lambda question, sink, bounded: snapshot.stream(question, sink),
+            question,
+            len(self),
+            estimator={
+                **described(self._estimator),
+                "examples": len(self),
+                "store": str(self.path),
+                "form": form if isinstance(form, str) else repr(form),
+                "dtype": self._manifest.binding["dtype"],
+            },
+            examples=examples,
+            queries=queries,
+            ids=self.ids,
+            measured="loss" if has_task or targets is not None else "output",
         )
 
     def append(
