@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from headwater import TracInCP
-from headwater.results.atomic import replacing
 from headwater.demo.data import N_CLASSES, NoisyDigits, noisy_digits
 from headwater.demo.explain import choose_queries, explain, predicted_labels
 from headwater.demo.files import write_explanations, write_self_influence
@@ -18,6 +17,7 @@ from headwater.demo.results import Results
 from headwater.demo.settings import Settings
 from headwater.demo.threads import one_thread
 from headwater.demo.training import load_checkpoint, train
+from headwater.results.atomic import replacing
 
 
 def run(settings: Settings, out: Path) -> Results:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from headwater.estimators.streamed import size_of_queries
+
 if TYPE_CHECKING:
     from headwater.tasks import Task
 
@@ -24,6 +26,15 @@ class Question:
     batch: Any
     size: int
     summed: bool = False
+
+    @classmethod
+    def of(cls, task: Task, batch: Any) -> Question:
+        """The question of all scores with some queries.
+
+        Raises:
+            BatchError: their number can't be told, or is zero.
+        """
+        return cls(task, batch, size_of_queries(task, batch))
 
     @property
     def rows(self) -> int:

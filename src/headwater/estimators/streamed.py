@@ -207,9 +207,7 @@ class Streamed:
             show_progress: whether there is a bar.
         """
         with borrowed(self.net):
-            return self._run(show_progress).stream(
-                self._quantity(question), sink, bounded=bounded
-            )
+            return self._run(show_progress).stream(self._quantity(question), sink, bounded=bounded)
 
     def _quantity(self, question: Question | None) -> Quantity:
         if question is None:

@@ -21,7 +21,6 @@ from headwater.estimators.misplaced import (
     refuse_misplaced_tensors,
 )
 from headwater.estimators.question import Question
-from headwater.estimators.streamed import size_of_queries
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -204,7 +203,7 @@ class TracInCPBase(DataInfluence):
             unpack = unpack_inputs and self._given_task is None
             is_several = unpack and isinstance(inputs, (tuple, list))
             task, batch = self._query_task(tuple(inputs) if is_several else (inputs,), targets)
-            question = Question(task, batch, size_of_queries(task, batch))
+            question = Question.of(task, batch)
         ids = getattr(getattr(self, "_answers", None), "ids", None)
         count = self._data.count if ids is None else len(ids)
         return scores_of(

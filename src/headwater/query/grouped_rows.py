@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 class GroupedRows(Generic[AnySink]):
     """Hands on, in place of Q rows, one per group of them.
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 class Several(Generic[AnySink]):
     """Hands every block to each of several sinks, which are its attribute."""
 

@@ -148,8 +148,7 @@ class Names:
 
 
 def grouped(column: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    """The different values of a column, in the order in which they first appear, and whose place
-    among them every entry's value has."""
+    """A column's different values, in order of first appearance, and by entry its value's place."""
     places: dict[Any, int] = {}
     of_each = [places.setdefault(value, len(places)) for value in column]
     return list(places), of_each
@@ -180,7 +179,8 @@ def as_list(column: Any, name: str, kind: str) -> list[Any]:
 def _taken(entries: Entries, places: np.ndarray) -> Entries:
     if isinstance(entries, list):
         return [entries[place] for place in places.tolist()]
-    return entries[places]
+    taken: np.ndarray = entries[places]
+    return taken
 
 
 def _as_entries(column: list[Any]) -> Entries:

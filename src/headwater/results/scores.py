@@ -104,9 +104,7 @@ class Scores:
         found = self._columns.into(
             lambda: Several([TopK(rows, k=k, side=one) for one in sides]), bounded=True
         )
-        parts = {
-            one: sink.result() for one, sink in zip(sides, found.sinks, strict=True)
-        }
+        parts = {one: sink.result() for one, sink in zip(sides, found.sinks, strict=True)}
         return TopScores(
             parts,
             self.meaning,
@@ -114,9 +112,7 @@ class Scores:
             examples=self._examples,
         )
 
-    def over_queries(
-        self, by: str | Sequence[Any] | None = None, *, how: How = "sum"
-    ) -> Scores:
+    def over_queries(self, by: str | Sequence[Any] | None = None, *, how: How = "sum") -> Scores:
         """The scores added up over the queries, or over each group of them.
 
         A sum over all queries says which training data drives them together, and costs as much as

@@ -74,10 +74,11 @@ class TopScores:
 
         Columns: `query` (its id) and `query_<name>` for what else is known of it, `side`, `rank`
         from 1; of the example its `id`, its `index` (its place in the training data) and what else
-        is known of it; `score`, and whether it is `exact` where not all are. Of self-influence `rank`, the example, and `self_influence`.
+        is known of it; `score`, and whether it is `exact` where not all are. Of self-influence
+        `rank`, the example, and `self_influence`.
         """
         first = next(iter(self.parts.values()))[0]
-        rows, sides = len(first), list(self.parts)
+        rows = len(first)
         widths = [indices.shape[1] for indices, _ in self.parts.values()]
         places = torch.cat([indices for indices, _ in self.parts.values()], dim=1).flatten()
         scores = torch.cat([values for _, values in self.parts.values()], dim=1).flatten()
@@ -87,8 +88,12 @@ class TopScores:
             of_each = np.repeat(np.arange(rows), sum(widths)).tolist()
             for name, column in self._queries.table(of_each).items():
                 found["query" if name == ID else f"query_{name}"] = column
-            one_row = [s for s, width in zip(sides, widths, strict=True) for _ in range(width)]
-            found["side"] = [side.removesuffix("s") for side in one_row] * rows
+            one_row = [
+                side.removesuffix("s")
+                for side, width in zip(self.parts, widths, strict=True)
+                for _ in range(width)
+            ]
+            found["side"] = [*one_row] * rows
         found["rank"] = ranks
         found.update(self._examples.table(places.tolist()))
         found["score" if self._queries is not None else "self_influence"] = scores.numpy()

@@ -37,7 +37,6 @@ from headwater.estimators.stored.writing import (
     Filling,
     free_bytes,
 )
-from headwater.estimators.streamed import size_of_queries
 from headwater.forms import Projected
 from headwater.store import StoreFolder
 
@@ -261,20 +260,16 @@ class GradientStore:
         question: Question | None = None
         if inputs is not None:
             task, batch = self._query_task(inputs, targets)
-            question = Question(task, batch, size_of_queries(task, batch))
+            question = Question.of(task, batch)
         snapshot = self._snapshot
-        form = form_from_name(self._manifest.binding["form"])
         has_task = self._estimator._given_task is not None
         return scores_of(
             lambda question, sink, bounded: snapshot.stream(question, sink),
             question,
             len(self),
             estimator={
-                **described(self._estimator),
-                "examples": len(self),
-                "store": str(self.path),
-                "form": form if isinstance(form, str) else repr(form),
-                "dtype": self._manifest.binding["dtype"],
+                **described(self._estimator, store=self.path, count=len(self)),
+                **{key: self._manifest.binding[key] for key in ("form", "dtype")},
             },
             examples=examples,
             queries=queries,

@@ -65,7 +65,9 @@ class Snapshot:
 
     def self_influence(self) -> Float[Tensor, " N"]:
         """Every example's self-influence."""
-        return self._answers.self_influence(AllScores(1, self.manifest.live), self._like).result()[0]
+        return self._answers.self_influence(AllScores(1, self.manifest.live), self._like).result()[
+            0
+        ]
 
     def stream(self, question: Question | None, sink: Callable[[], AnySink]) -> AnySink:
         """The sink with the answer's columns in it; see `Streamed.stream`."""
