@@ -8,6 +8,7 @@ from headwater import errors, tasks
 from headwater.capture import LayerCall, NotPerExample, register_rule
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.errors import (
+    AttributionFileError,
     BatchError,
     CaptureError,
     CheckpointError,
@@ -51,6 +52,7 @@ from headwater.tasks import Task
 from headwater.version import __version__
 
 __all__ = [
+    "AttributionFileError",
     "BatchError",
     "CaptureError",
     "CheckpointError",

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from headwater import TracInCP
+from headwater.demo.attribution_file import attribution_file
 from headwater.demo.data import N_CLASSES, NoisyDigits, noisy_digits
 from headwater.demo.explain import choose_queries, explain, predicted_labels
 from headwater.demo.files import write_explanations, write_self_influence
@@ -33,6 +34,8 @@ def run(settings: Settings, out: Path) -> Results:
         results = attribute(model, data, checkpoints, settings)
     write_self_influence(out / "self_influence.csv", results)
     write_explanations(out / "explanations.csv", results)
+    with replacing(out / "attribution.py") as temporary:
+        temporary.write_text(attribution_file(settings), encoding="utf-8")
     with replacing(out / "report.html") as temporary:
         temporary.write_text(render(results), encoding="utf-8")
     return results
