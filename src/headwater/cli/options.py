@@ -19,9 +19,9 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 def attribution_file(function: Function) -> Function:
     """The argument that names the user's file."""
-    return click.argument(
-        "attribution", metavar="ATTRIBUTION.PY", type=click.Path(path_type=Path)
-    )(function)
+    return click.argument("attribution", metavar="ATTRIBUTION.PY", type=click.Path(path_type=Path))(
+        function
+    )
 
 
 def store_folder(function: Function) -> Function:

@@ -21,9 +21,7 @@ class OutputFile(click.ParamType):
 
     name = "file"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(value)
         if path.suffix not in SUFFIXES:
             self.fail(f"{value!r} ends in neither .csv nor .parquet", param, ctx)

@@ -200,10 +200,7 @@ class TracInCPBase(DataInfluence):
         self._refuse_odd_arguments(inputs, targets, None)
         question: Question | None = None
         if inputs is not None:
-            unpack = unpack_inputs and self._given_task is None
-            is_several = unpack and isinstance(inputs, (tuple, list))
-            task, batch = self._query_task(tuple(inputs) if is_several else (inputs,), targets)
-            question = Question.of(task, batch)
+            question = self._question(inputs, targets, unpack_inputs=unpack_inputs)
         ids = getattr(getattr(self, "_answers", None), "ids", None)
         count = self._data.count if ids is None else len(ids)
         return scores_of(
@@ -216,6 +213,14 @@ class TracInCPBase(DataInfluence):
             ids=ids,
             measured="output" if self._given_task is None and targets is None else "loss",
         )
+
+    def _question(
+        self, inputs: Any, targets: Any = None, *, unpack_inputs: bool = True
+    ) -> Question:
+        """What scores with these queries are asked by; arguments as for `influence`."""
+        unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
+        task, batch = self._query_task(tuple(inputs) if unpack else (inputs,), targets)
+        return Question.of(task, batch)
 
     def _streaming(
         self,

@@ -17,10 +17,10 @@ from headwater.results.wide import write_wide
 from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from headwater.query import Side
@@ -104,12 +104,28 @@ class Scores:
         found = self._columns.into(
             lambda: Several([TopK(rows, k=k, side=one) for one in sides]), bounded=True
         )
-        parts = {one: sink.result() for one, sink in zip(sides, found.sinks, strict=True)}
+        return self.named(
+            {one: sink.result() for one, sink in zip(sides, found.sinks, strict=True)}
+        )
+
+    def named(
+        self,
+        parts: Mapping[Side, tuple[Int[Tensor, "R K"], Float[Tensor, "R K"]]],
+        *,
+        exact: Bool[Tensor, "R K"] | None = None,
+    ) -> TopScores:
+        """Strongest examples that were found in another way, such as a store's in two stages.
+
+        Args:
+            parts: by side, the examples' places and their scores, strongest first.
+            exact: of a single side, which scores are exact where others are estimates.
+        """
         return TopScores(
             parts,
             self.meaning,
             queries=self._queries if self._has_queries else None,
             examples=self._examples,
+            exact=exact,
         )
 
     def over_queries(self, by: str | Sequence[Any] | None = None, *, how: How = "sum") -> Scores:

@@ -21,6 +21,9 @@ from headwater.estimators import TracInCP, TracInCPFast
 from headwater.results.names import ID, Names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headwater.cli.attribution.query_set import Queries
     from headwater.estimators import TracInCPBase
     from headwater.tasks import Task
 
@@ -73,13 +76,13 @@ class AttributionFile:
     @cached_property
     def train_columns(self) -> dict[str, Any]:
         """What is known of the training examples, by column; "id" holds their names."""
-        return self._columns("train_columns")
+        return self.columns("train_columns")
 
     @cached_property
     def queries(self) -> QuerySet:
         """The examples to ask about."""
         return QuerySet(
-            self.value("query_dataset"), self._columns("query_columns"), self._place("query_dataset")
+            self.value("query_dataset"), self.columns("query_columns"), self._place("query_dataset")
         )
 
     @cached_property
@@ -116,18 +119,18 @@ class AttributionFile:
             "model": self.model,
             "influence_src_dataset": data,
             "checkpoints": self.checkpoints,
-            "checkpoints_load_func": self._setting(
+            "checkpoints_load_func": self.setting(
                 "checkpoints_load_func", default_checkpoints_load_func
             ),
             "loss_fn": self.loss_fn,
             "task": self.task,
-            "batch_size": self._setting("batch_size", "auto"),
-            "memory_budget": self._setting("memory_budget", "auto"),
+            "batch_size": self.setting("batch_size", "auto"),
+            "memory_budget": self.setting("memory_budget", "auto"),
             "learning_rates": self.value("learning_rates", None),
-            "form": self._setting("projection", None) if projection is _ABSENT else projection,
+            "form": self.setting("projection", None) if projection is _ABSENT else projection,
         }
-        final_layer = self._setting("final_layer", None)
-        layers = self._setting("layers", None)
+        final_layer = self.setting("final_layer", None)
+        layers = self.setting("layers", None)
         if final_layer is not None and layers is not None:
             raise AttributionFileError(
                 f"{shown_path(self.path)} has both `layers` and `final_layer`; give one of them"
@@ -137,6 +140,10 @@ class AttributionFile:
         # A loss that reduces is taken as it is: the flag says no more than its own attribute.
         reduces = getattr(self.loss_fn, "reduction", None) in ("sum", "mean")
         return TracInCP(layers=layers, sample_wise_grads_per_batch=reduces, **arguments)
+
+    def inputs(self, picked: Queries) -> dict[str, Any]:
+        """The arguments `inputs` and `targets` of an estimator for some queries."""
+        return picked.inputs(has_task=self.task is not None, has_loss=self.loss_fn is not None)
 
     def value(self, name: str, default: Any = _ABSENT) -> Any:
         """A value, or what a function without arguments returns.
@@ -157,7 +164,22 @@ class AttributionFile:
                 f"{name}() of {shown_path(self.path)} raised an exception.\n{in_users_words(error)}"
             ) from error
 
-    def _setting(self, name: str, default: Any) -> Any:
+    def known_of(self, ids: Sequence[int | str]) -> dict[str, Any]:
+        """What is known of the training examples with these ids; None of others.
+
+        A store may have examples that were appended to it, of which the file knows nothing.
+        """
+        names = Names("training example", self.train_columns)
+        places = {names.id(place): place for place in range(names.count or 0)}
+        known = [places.get(one) for one in ids]
+        others = {
+            name: [None if place is None else names.columns[name][place] for place in known]
+            for name in names.others
+        }
+        return {ID: ids, **others}
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """An optional value, as it is."""
         return getattr(self._module, name, default)
 
     def _defined(self, name: str, default: Any = _ABSENT) -> Any:
@@ -172,7 +194,12 @@ class AttributionFile:
             f"`headwater init` writes a file in which all names are explained"
         )
 
-    def _columns(self, name: str) -> dict[str, Any]:
+    def columns(self, name: str) -> dict[str, Any]:
+        """Columns that the file may define under a name; none if it doesn't.
+
+        Raises:
+            AttributionFileError: they aren't columns by name.
+        """
         columns = self.value(name, None)
         if columns is None:
             return {}

@@ -28,20 +28,17 @@ class Queries:
     columns: dict[str, Any]
     count: int
 
-    def arguments(self, *, has_task: bool, has_loss: bool) -> dict[str, Any]:
-        """The arguments of `attribute` for them.
+    def inputs(self, *, has_task: bool, has_loss: bool) -> dict[str, Any]:
+        """The arguments `inputs` and `targets` of an estimator.
 
         Args:
             has_task: whether a task reads the batch.
             has_loss: whether the last part of the batch is what a loss compares with.
         """
-        known = {"queries": self.columns}
-        if has_task:
-            return {"inputs": self.batch, **known}
-        if not isinstance(self.batch, (tuple, list)):
-            return {"inputs": self.batch, "unpack_inputs": False, **known}
+        if has_task or not isinstance(self.batch, (tuple, list)):
+            return {"inputs": self.batch}
         *inputs, targets = self.batch
-        return {"inputs": tuple(inputs), "targets": targets if has_loss else None, **known}
+        return {"inputs": tuple(inputs), "targets": targets if has_loss else None}
 
 
 class QuerySet:

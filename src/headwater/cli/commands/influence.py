@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @options.out
 @options.as_json
 @options.progress
-def influence(
-    attribution: Path, queries: options.Places, progress: bool, **wanted: Any
-) -> None:
+def influence(attribution: Path, queries: options.Places, progress: bool, **wanted: Any) -> None:
     """Name the training examples behind predictions.
 
     A query is an example of query_dataset(). A proponent is a training
@@ -44,7 +42,8 @@ def influence(
     estimator = given.estimator()
     picked = given.queries.picked(queries.of(given.queries.count))
     scores = estimator.attribute(
-        **picked.arguments(has_task=given.task is not None, has_loss=given.loss_fn is not None),
+        **given.inputs(picked),
+        queries=picked.columns,
         examples=given.train_columns,
         show_progress=progress,
     )
