@@ -86,8 +86,6 @@ def _without_shares(parts: Streamed, places: Sequence[int]) -> list[CheckpointFa
             by_parameter = getattr(loaded, "by_parameter", None)
             rates = (loaded.rate,) if by_parameter is None else tuple(set(by_parameter.values()))
             # Rates of parameters are in their gradients already.
-            facts = CheckpointFacts(
-                loaded.name, tuple(sorted(rates)), total / max(1, count), loaded.rate
-            )
-            found.append(facts)
+            loss = total / max(1, count)
+            found.append(CheckpointFacts(loaded.name, tuple(sorted(rates)), loss, loaded.rate))
     return found

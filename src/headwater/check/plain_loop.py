@@ -73,11 +73,9 @@ def plain_scores(
         training: those of training examples, which need not be in memory at once.
         rates: by parameter, the checkpoint's learning rate.
     """
-    columns = [
-        [
-            sum(rate * float((q[name] * n[name]).sum()) for name, rate in rates.items())
-            for q in queries
-        ]
-        for n in training
-    ]
+
+    def score(q: Mapping[str, Tensor], n: Mapping[str, Tensor]) -> float:
+        return sum(rate * float((q[name] * n[name]).sum()) for name, rate in rates.items())
+
+    columns = [[score(q, n) for q in queries] for n in training]
     return torch.tensor(columns, dtype=torch.float64).mT

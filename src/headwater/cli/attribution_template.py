@@ -79,7 +79,7 @@ def query_columns() -> dict[str, list[int]]:
 # layers = ["2"]                # only these layers or parameters count, by their dotted names
 # final_layer = "2"             # only the last layer, at about a forward pass's cost (TracInCPFast)
 # batch_size = 64               # examples at a time; without it, what fits memory and cache
-# memory_budget = "2GB"         # beside the model and a batch; without it, a quarter of what is free
+# memory_budget = "2GB"         # beside model and batch; without it, a quarter of what is free
 # projection = headwater.Projected(512, seed=0)     # estimates from 512 numbers per gradient
 # def checkpoints_load_func(model, checkpoint): ...    # loads other formats, returns the rate
 

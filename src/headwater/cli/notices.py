@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm.auto import tqdm
 
@@ -40,12 +40,13 @@ def notices_on_stderr() -> Iterator[None]:
                 category: type[Warning],
                 filename: str,
                 lineno: int,
-                *rest: object,
+                file: TextIO | None = None,
+                line: str | None = None,
             ) -> None:
                 if issubclass(category, HeadwaterWarning):
                     say(f"Note: {message}")
                 else:
-                    shown(message, category, filename, lineno)
+                    shown(message, category, filename, lineno, file, line)
 
             warnings.showwarning = show
             yield

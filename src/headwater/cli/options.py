@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headwater.cli.output_file import OutputFile
-from headwater.cli.places import Places, PlacesParam
+from headwater.cli.output_file import parsed_out
+from headwater.cli.places import Places, parsed_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,8 @@ def out(function: Function) -> Function:
     """`--out`."""
     return click.option(
         "--out",
-        type=OutputFile(),
+        type=click.Path(path_type=Path),
+        callback=parsed_out,
         metavar="FILE",
         help="Write a table: .csv or .parquet, as its name ends.",
     )(function)
@@ -64,7 +65,7 @@ def queries(default: str) -> Callable[[Function], Function]:
     """
     return click.option(
         "--queries",
-        type=PlacesParam(),
+        callback=parsed_places,
         default=default,
         show_default=True,
         metavar="PLACES",

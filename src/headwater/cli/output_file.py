@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 
 
-class OutputFile(click.ParamType):
-    """A path that ends in .csv or .parquet."""
+def parsed_out(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """The callback of `--out`.
 
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(value)
-        if path.suffix not in SUFFIXES:
-            self.fail(f"{value!r} ends in neither .csv nor .parquet", param, ctx)
-        return path
+    Raises:
+        click.BadParameter: the name doesn't say a format that is known.
+    """
+    if value is not None and value.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{str(value)!r} ends in neither .csv nor .parquet")
+    return value
 
 
 def refuse_unwritable(path: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -28,27 +27,21 @@ class Places:
         return list(found)
 
 
-class PlacesParam(click.ParamType):
-    """The text of `Places`."""
+def parsed_places(ctx: click.Context, param: click.Parameter, value: str) -> Places:
+    """The callback of an option whose text says places.
 
-    name = "places"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Places:
-        if isinstance(value, Places):
-            return value
-        if value == "all":
-            return Places(())
-        try:
-            return Places(tuple(_range(part.strip()) for part in value.split(",")))
-        except ValueError:
-            self.fail(
-                f"{value!r} isn't understood; expected places from 0, as in 7 or 0:20 (20 not "
-                f"among them) or 3,17,40:50, or all",
-                param,
-                ctx,
-            )
+    Raises:
+        click.BadParameter: it doesn't.
+    """
+    if value == "all":
+        return Places(())
+    try:
+        return Places(tuple(_range(part.strip()) for part in value.split(",")))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} isn't understood; expected places from 0, as in 7 or 0:20 (20 not among "
+            f"them) or 3,17,40:50, or all"
+        ) from error
 
 
 def _range(text: str) -> tuple[int, int | None]:

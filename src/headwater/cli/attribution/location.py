@@ -10,24 +10,19 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import headwater
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
     from traceback import FrameSummary
 
-_NOT_THEIRS = tuple(
-    {
-        str(Path(place).resolve()) + os.sep
-        for place in (
-            Path(headwater.__file__).parent,
-            sysconfig.get_path("stdlib"),
-            sysconfig.get_path("platstdlib"),
-            *site.getsitepackages(),
-            site.getusersitepackages(),
-        )
-    }
-)
+_ELSEWHERE: list[str] = [
+    str(Path(__file__).parents[2]),
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("platstdlib"),
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+]
+_NOT_THEIRS = tuple(str(Path(place).resolve()) + os.sep for place in _ELSEWHERE)
 
 
 def in_users_words(error: BaseException, *, only_theirs: bool = False) -> str:

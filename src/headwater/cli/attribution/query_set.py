@@ -75,8 +75,8 @@ class QuerySet:
         wrong = next((place for place in places if not 0 <= place < self.count), None)
         if wrong is not None:
             raise InputError(
-                f"--queries asks for number {wrong}, and query_dataset() has {self.count} examples, "
-                f"numbered from 0"
+                f"--queries asks for number {wrong}, and query_dataset() has {self.count} "
+                f"examples, numbered from 0"
             )
         if not places:
             raise InputError("--queries names no query; expected at least one, such as 0:20")

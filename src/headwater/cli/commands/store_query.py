@@ -16,6 +16,8 @@ from headwater.cli.output_file import refuse_unwritable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headwater.query import Side
+
 
 @click.command()
 @options.attribution_file
@@ -76,13 +78,13 @@ def query(
     if not in_stages:
         asked.answer(scores)
         return
+    side: Side = "proponents" if asked.side == "proponents" else "opponents"
     top = opened.top_k(
         **given.inputs(picked),
         k=asked.k,
-        side=asked.side,  # type: ignore[arg-type]
+        side=side,
         recompute=recompute,
         approximate=approximate,
     )
-    parts = {asked.side: (top.indices, top.influence_scores)}
-    named = scores.named_top(parts, exact=top.exact)  # type: ignore[arg-type]
+    named = scores.named({side: (top.indices, top.influence_scores)}, exact=top.exact)
     show_top(named, out=asked.out, as_json=asked.as_json)
