@@ -48,7 +48,7 @@ def show_json(value: Any) -> None:
 
 
 def headline(meaning: Meaning) -> str:
-    """A line on what computed the scores, and of what."""
+    """A line or two on what computed the scores, and of what."""
     facts = meaning.estimator
     parts = [str(facts["name"])]
     if "examples" in facts:
@@ -57,7 +57,7 @@ def headline(meaning: Meaning) -> str:
         parts.append(counted(facts["checkpoints"], "checkpoint"))
     if "parameters" in facts:
         parts.append(counted(facts["parameters"], "parameter"))
-    return ", ".join([*parts, *meaning.steps])
+    return wrapped(", ".join([*parts, *meaning.steps]))
 
 
 def _show_suspects(top: TopScores, out: Path | None) -> None:

@@ -12,14 +12,8 @@ from headwater.cli.commands.init import init
 from headwater.cli.commands.self_influence import self_influence
 from headwater.cli.commands.store import store
 from headwater.cli.exit_codes import EXPLAINED
+from headwater.cli.in_order import InOrder
 from headwater.version import __version__
-
-
-class InOrder(click.Group):
-    """A group that lists its commands as they were added: in the order in which one needs them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
 
 
 @click.group(

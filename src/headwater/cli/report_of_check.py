@@ -172,8 +172,7 @@ class ReportOfCheck:
                         "command": [one.command for one in self.predictions],
                         "time": [duration(one.cost.seconds) for one in self.predictions],
                         "memory": [
-                            f"about {nbytes(max(1e6, one.cost.nbytes) + one.result)}"
-                            for one in self.predictions
+                            _memory(one.cost.nbytes + one.result) for one in self.predictions
                         ],
                     },
                     indent=2,
@@ -205,3 +204,8 @@ class ReportOfCheck:
 
     def _stores(self) -> dict[str, int]:
         return {**self.layers.stored_bytes, f"projected, {_PROJECTED}": 4 * _PROJECTED}
+
+
+def _memory(count: float) -> str:
+    # What a process takes is known to the page, and what a pass takes is not.
+    return "under 10 MB" if count < 1e7 else f"about {nbytes(float(f'{count:.2g}'))}"

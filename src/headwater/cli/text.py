@@ -57,7 +57,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def _cells(column: Sequence[Any]) -> list[str]:
     # A plus only where there are minuses to tell from.
     sign = "+" if any(isinstance(value, float) and value < 0 for value in column) else ""
-    return [f"{x:{sign}.4g}" if isinstance(x, float) else _text(x) for x in column]
+    # With the zeros at the end, which are digits too.
+    return [f"{x:{sign}#.4g}".rstrip(".") if isinstance(x, float) else _text(x) for x in column]
 
 
 def _text(value: Any) -> str:

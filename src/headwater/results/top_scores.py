@@ -93,7 +93,9 @@ class TopScores:
                 for side, width in zip(self.parts, widths, strict=True)
                 for _ in range(width)
             ]
-            found["side"] = [*one_row] * rows
+            # All groups in one list are no side.
+            if len(self.parts) > 1 or self._examples.kind != "group":
+                found["side"] = [*one_row] * rows
         found["rank"] = ranks
         found.update(self._examples.table(places.tolist()))
         found["score" if self._queries is not None else "self_influence"] = scores.numpy()

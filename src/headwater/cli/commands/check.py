@@ -24,7 +24,7 @@ _TRAINING, _QUERIES = 4, 2
 _LOOKED_AT = 16
 
 
-@click.command()
+@click.command(short_help="Is it exact here? Where is it slow? What will it cost?")
 @options.attribution_file
 @options.queries("0:20")
 @click.option("--no-cost", is_flag=True, help="Leave out the prediction of time and memory.")

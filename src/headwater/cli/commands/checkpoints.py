@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headwater.check import CheckpointFacts
 
 
-@click.command()
+@click.command(short_help="What checkpoints are there, and which matter?")
 @options.attribution_file
 @click.option(
     "--recommend",

@@ -10,7 +10,7 @@ import click
 from headwater.demo.__main__ import run_and_tell
 
 
-@click.command()
+@click.command(short_help="Find wrong labels in real images: the library at work.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

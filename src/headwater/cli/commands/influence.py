@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="Name the training examples behind predictions.")
 @options.attribution_file
 @options.queries("all")
 @options.top_of_queries

@@ -11,7 +11,7 @@ from headwater.errors import InputError
 from headwater.results.atomic import replacing
 
 
-@click.command()
+@click.command(short_help="Write an attribution.py to start from.")
 @click.argument(
     "path", type=click.Path(path_type=Path), default=Path("attribution.py"), metavar="[FILE]"
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("self-influence")
+@click.command("self-influence", short_help="Rank the training set: wrong labels first.")
 @options.attribution_file
 @click.option(
     "--top",

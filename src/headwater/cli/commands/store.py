@@ -10,14 +10,10 @@ from headwater.cli.commands.store_delete import delete
 from headwater.cli.commands.store_info import info
 from headwater.cli.commands.store_query import query
 from headwater.cli.commands.store_verify import verify
+from headwater.cli.in_order import InOrder
 
 
-class _InOrder(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder, short_help="Keep training gradients on disk, for many questions.")
 def store() -> None:
     """Keep the training gradients on disk: build once, query often.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="Add training examples.")
 @options.attribution_file
 @options.store_folder
 @click.option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-@click.command()
+@click.command(short_help="Leave training examples out of all answers.")
 @options.store_folder
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(

@@ -8,14 +8,14 @@ import click
 
 from headwater.cli import options
 from headwater.cli.answers import show_json
-from headwater.cli.text import nbytes
+from headwater.cli.text import counted, nbytes
 from headwater.estimators.stored import StoreFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="What does a store hold, and what was it made of?")
 @options.store_folder
 @options.as_json
 def info(store: Path, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def info(store: Path, as_json: bool) -> None:
         "examples": f"{facts['examples']:,}",
         "build": "complete" if facts["complete"] else "interrupted: `store build` goes on with it",
         "deleted": f"{facts['deleted_but_on_disk']:,} still on the disk",
-        "size": f"{nbytes(facts['nbytes'])} in {facts['shards']} files, "
+        "size": f"{nbytes(facts['nbytes'])} in {counted(facts['shards'], 'file')}, "
         f"{nbytes(facts['bytes_per_example'])} per example",
         "form": f"{form['kind']}{f' ({settings})' if settings else ''}, {facts['dtype']}",
         "loss": facts["loss"],

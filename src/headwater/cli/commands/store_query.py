@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headwater.query import Side
 
 
-@click.command()
+@click.command(short_help="Name the training examples behind predictions.")
 @options.attribution_file
 @options.store_folder
 @options.queries("all")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(short_help="Is every byte as it was written?")
 @options.store_folder
 def verify(store: Path) -> None:
     """Read every byte of a store, and compare it with what was written.
