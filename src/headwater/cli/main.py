@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from headwater.cli.exit_codes import BAD_INPUT, BUG, INTERRUPTED, USAGE
+from headwater.cli.interrupted import NOTHING_HALF_WRITTEN
 from headwater.cli.notices import notices_on_stderr
 from headwater.errors import HeadwaterError
 
@@ -40,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except click.UsageError as error:
             error.show()
             return USAGE
-        except (click.Abort, KeyboardInterrupt):
-            print("\nInterrupted; no file is left half-written.", file=sys.stderr)
+        except (click.Abort, KeyboardInterrupt) as error:
+            advice = getattr(error.__cause__, "advice", NOTHING_HALF_WRITTEN)
+            print(f"\nInterrupted. {advice}", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:
             # Or else Python would complain once more, when it closes the stream.

@@ -80,6 +80,7 @@ def top_of_queries(function: Function) -> Function:
             click.option(
                 "--k",
                 type=click.IntRange(min=1),
+                metavar="N",
                 default=10,
                 show_default=True,
                 help="How many training examples to name per query and side.",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--examples",
     type=click.IntRange(min=1),
+    metavar="N",
     default=64,
     show_default=True,
     help="On how many training examples loss and share are taken.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -32,8 +31,4 @@ def demo(out: Path) -> None:
       headwater demo
       headwater influence demo-output/attribution.py --queries 0:3 --k 5
     """
-    try:
-        run_and_tell(out)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted; `headwater demo --out {out}` begins anew.", file=sys.stderr)
-        raise
+    run_and_tell(out)

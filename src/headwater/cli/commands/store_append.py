@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,7 @@ from headwater import GradientStore
 from headwater.cli import options
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.attribution.attribution_file import ids_of
+from headwater.cli.interrupted import advising
 from headwater.cli.text import counted
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ def append(attribution: Path, store: Path, name: str, progress: bool) -> None:
     ids = ids_of(given.columns(f"{name.removesuffix('_dataset')}_columns"))
     opened = GradientStore.open(store, given.estimator())
     before = len(opened)
-    try:
+    with advising(lambda: "Nothing was added; the same command begins anew."):
         opened.append(dataset, ids=ids, show_progress=progress)
-    except KeyboardInterrupt:
-        print("\nNothing was added. The same command begins anew.", file=sys.stderr)
-        raise
     added = counted(len(opened) - before, "example")
     click.echo(f"{store}: {added} added, {len(opened):,} in all")

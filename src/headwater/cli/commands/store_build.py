@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -11,7 +10,11 @@ from headwater import GradientStore, Projected
 from headwater.cli import options
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.attribution.attribution_file import ids_of
+from headwater.cli.interrupted import NOTHING_HALF_WRITTEN, advising
 from headwater.cli.text import counted, nbytes
+from headwater.errors import StoreError
+from headwater.estimators.stored import StoreFiles
+from headwater.estimators.stored.writing import SHARD_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--dim",
     type=click.IntRange(min=1),
+    metavar="N",
     default=512,
     show_default=True,
     help="The length of projected vectors.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Picks the projection.")
+@click.option(
+    "--seed", type=int, metavar="N", default=0, show_default=True, help="Picks the projection."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
@@ -66,7 +72,7 @@ def build(
     given = AttributionFile(attribution)
     estimator = given.estimator()
     kept = Projected(dim, seed) if form == "projected" else form
-    try:
+    with advising(lambda: _what_is_left(store)):
         built = GradientStore.build(
             estimator,
             store,
@@ -75,11 +81,18 @@ def build(
             ids=ids_of(given.train_columns),
             show_progress=progress,
         )
-    except KeyboardInterrupt:
-        print(
-            "\nWhat was stored so far is kept. The same command goes on from there.",
-            file=sys.stderr,
-        )
-        raise
     size = nbytes(built.info()["nbytes"])
     click.echo(f"{store}: {counted(len(built), 'example')}, {size}")
+
+
+def _what_is_left(store: Path) -> str:
+    try:
+        stored = StoreFiles(store).info()["examples"]
+    except StoreError:
+        return NOTHING_HALF_WRITTEN
+    if not stored:
+        return (
+            f"Nothing was stored yet: a file is written per {nbytes(SHARD_BYTES)} of gradients. The "
+            f"same command begins anew."
+        )
+    return f"{counted(stored, 'example')} are stored. The same command goes on from there."
