@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # Long enough for the clock, and for what is done once per pass not to hide what is done per batch.
-_LONG_ENOUGH = 0.5
+_LONG_ENOUGH = 1.0
 _FEWEST = 32
 _GROWTH = 4
 # Between two looks at the memory that the process has.
@@ -28,7 +28,7 @@ class Cost:
 
     Attributes:
         seconds: of the whole pass.
-        nbytes: how much more memory the process took at most, beyond the result.
+        nbytes: the most memory that the process had meanwhile: of the GPU, where the model is there.
         measured_on: how many examples it was measured on.
     """
 
@@ -47,24 +47,34 @@ def measured_cost(run: Callable[[int], object], count: int) -> Cost:
         run: a pass over that many training examples.
         count: how many there are, N.
     """
-    size, before = min(count, _FEWEST), (0, 0.0)
+    sizes, times = [min(count, _FEWEST)], [0.0]
     with _Peak() as peak:
         # What is done once per process, such as choosing algorithms, is no part of a pass.
+        run(sizes[0])
+        times[0] = _timed(run, sizes[0])
+        while sizes[-1] < count and not (times[-1] >= _LONG_ENOUGH and times[-1] >= 2 * times[0]):
+            sizes.append(min(count, _GROWTH * sizes[-1]))
+            times.append(_timed(run, sizes[-1]))
+    each = 0.0
+    if len(sizes) > 1:
+        each = max(0.0, times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
+    return Cost(times[-1] + each * (count - sizes[-1]), peak.nbytes, sizes[-1])
+
+
+def _timed(run: Callable[[int], object], size: int) -> float:
+    """The shorter of two times: whatever else the machine does only ever adds."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
         run(size)
-        while True:
-            start = time.perf_counter()
-            run(size)
-            taken = time.perf_counter() - start
-            if taken >= _LONG_ENOUGH or size == count:
-                break
-            before = (size, taken)
-            size = min(count, _GROWTH * size)
-    each = max(0.0, taken - before[1]) / max(1, size - before[0])
-    return Cost(taken + each * (count - size), peak.nbytes, size)
+        times.append(time.perf_counter() - start)
+        if times[0] > _LONG_ENOUGH:
+            break
+    return min(times)
 
 
 class _Peak:
-    """Within, how far the memory of the process rises: of the GPU, where there is one."""
+    """Within, the most memory that the process has: of the GPU, where it uses one."""
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -76,9 +86,6 @@ class _Peak:
         self._on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
-        else:
-            self._before = self._process.memory_info().rss
         self._thread.start()
         return self
 
@@ -91,10 +98,9 @@ class _Peak:
         self._over.set()
         self._thread.join()
         if self._on_gpu:
-            self.nbytes = torch.cuda.max_memory_allocated() - self._before
+            self.nbytes = torch.cuda.max_memory_allocated()
 
     def _watch(self) -> None:
         while not self._over.wait(_INTERVAL):
             if not self._on_gpu:
-                held = self._process.memory_info().rss - self._before
-                self.nbytes = max(self.nbytes, held)
+                self.nbytes = max(self.nbytes, self._process.memory_info().rss)

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from headwater.cli.exit_codes import BAD_INPUT, BUG, INTERRUPTED, USAGE
+from headwater.cli.exit_codes import BAD_INPUT, BUG, DONE, INTERRUPTED, USAGE
 from headwater.cli.interrupted import NOTHING_HALF_WRITTEN
 from headwater.cli.notices import notices_on_stderr
 from headwater.errors import HeadwaterError
@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with notices_on_stderr():
         try:
-            app.main(args=arguments, prog_name="headwater", standalone_mode=False)
-        except click.exceptions.Exit as end:
-            return end.exit_code
+            # What it returns is the status of a command that ended by itself with one.
+            status = app.main(args=arguments, prog_name="headwater", standalone_mode=False)
         except click.UsageError as error:
             error.show()
             return USAGE
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _READER_GONE
         except Exception as error:
             return _explained(error)
-    return 0
+    return status if isinstance(status, int) else DONE
 
 
 def _explained(error: Exception) -> int:

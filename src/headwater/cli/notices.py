@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
 
 class _OnStderr(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"Note: {record.getMessage().removeprefix('headwater: ')}")
+        message = f"Note: {record.getMessage().removeprefix('headwater: ')}"
+        # What several passes find out one after the other is news once.
+        if message not in self._said:
+            self._said.add(message)
+            say(message)
 
 
 def say(message: str) -> None:

@@ -90,13 +90,14 @@ class ReportOfCheck:
 
     def _show_exactness(self) -> None:
         found = self.exactness
+        wide = " in float64" if found.in_float64 is not None else ""
         click.echo(f"Is it exact?  {'Yes.' if found.exact else 'NO.'}")
         click.echo(
             wrapped(
                 f"Scores of {counted(found.examples, 'training example')} with "
                 f"{counted(found.queries, 'query', 'queries')}, at all checkpoints, against a "
-                f"plain loop of autograd in float64. The largest difference, as a share of the "
-                f"largest score:",
+                f"plain loop of autograd{wide}. The largest difference, as a share of the largest "
+                f"score:",
                 indent=2,
             )
         )
@@ -107,7 +108,7 @@ class ReportOfCheck:
             click.echo(
                 wrapped(
                     f"The model doesn't compute in float64 ({found.reason}), so the plain loop "
-                    f"ran in {found.precision}, too, whose rounding is part of the difference.",
+                    f"ran in {found.precision}, too, and part of the difference is its rounding.",
                     indent=2,
                 )
             )
@@ -135,10 +136,10 @@ class ReportOfCheck:
             click.echo(f"Where is it slow?  Nowhere: a rule for each of {counted(total, 'layer')}.")
             return
         click.echo(
-            f"Where is it slow?  {len(fallback)} of {counted(total, 'layer')} have no rule of "
-            f"their own,"
+            f"Where is it slow?  {len(fallback)} of {counted(total, 'layer')} without a rule of "
+            f"its own,"
         )
-        click.echo("  and are captured in a general way, equally right:\n")
+        click.echo("  captured in a general way, equally right:\n")
         shown = fallback[:_FEW_LAYERS]
         click.echo(
             aligned(
@@ -180,10 +181,10 @@ class ReportOfCheck:
             )
             click.echo(
                 wrapped(
-                    f"Measured on up to {counted(on, 'training example')}. Memory is beyond the "
-                    f"model and what PyTorch itself takes, and doesn't grow with the number of "
-                    f"examples; all scores in memory would take "
-                    f"{nbytes(4 * self.queries * self.examples)}.",
+                    f"Measured on up to {counted(on, 'training example')}. Memory is that of the "
+                    f"whole process, PyTorch and all; it grows with the number of examples by "
+                    f"the result alone. All scores at once would be "
+                    f"{nbytes(4 * self.queries * self.examples)} more.",
                     indent=2,
                 )
             )
@@ -204,8 +205,3 @@ class ReportOfCheck:
 
     def _stores(self) -> dict[str, int]:
         return {**self.layers.stored_bytes, f"projected, {_PROJECTED}": 4 * _PROJECTED}
-
-
-def _memory(count: float) -> str:
-    # What a process takes is known to the page, and what a pass takes is not.
-    return "under 10 MB" if count < 1e7 else f"about {nbytes(float(f'{count:.2g}'))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,10 +56,15 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def _cells(column: Sequence[Any]) -> list[str]:
-    # A plus only where there are minuses to tell from.
-    sign = "+" if any(isinstance(value, float) and value < 0 for value in column) else ""
-    # With the zeros at the end, which are digits too.
-    return [f"{x:{sign}#.4g}".rstrip(".") if isinstance(x, float) else _text(x) for x in column]
+    numbers = [x for x in column if isinstance(x, float) and not math.isnan(x)]
+    # Whole numbers of which one is missing, such as classes, come as floats.
+    whole = len(numbers) < len(column) and all(x.is_integer() for x in numbers)
+    # A plus only where there are minuses to tell from; zeros at the end are digits, too.
+    form = ".0f" if whole else f"{'+' if min(numbers, default=0) < 0 else ''}#.4g"
+    return [
+        _text(x) if not isinstance(x, float) else "" if math.isnan(x) else f"{x:{form}}".rstrip(".")
+        for x in column
+    ]
 
 
 def _text(value: Any) -> str:

@@ -10,11 +10,13 @@ from headwater.check import exactness, layers_of
 from headwater.cli import options
 from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
+from headwater.cli.attribution.location import in_users_words
 from headwater.cli.exit_codes import FOUND_WRONG
 from headwater.cli.predictions import predictions
 from headwater.cli.report_of_check import ReportOfCheck
 from headwater.cli.sample import count_of, spread
-from headwater.errors import InputError
+from headwater.cli.text import wrapped
+from headwater.errors import CaptureError, InputError, LossError, ModelError, NonFiniteError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,9 +56,12 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
     questions = [estimator._question(**given.inputs(one)) for one in singles]
     few = estimator._question(**given.inputs(given.queries.picked(places[:_QUERIES])))
     all_asked = estimator._question(**given.inputs(given.queries.picked(places)))
-    found = exactness(
-        estimator, spread(estimator, _TRAINING), few, [one.batch for one in questions]
-    )
+    training = spread(estimator, _TRAINING)
+    try:
+        found = exactness(estimator, training, few, [one.batch for one in questions])
+    except (CaptureError, LossError, ModelError, NonFiniteError) as error:
+        _show_refusal(error, as_json=as_json)
+        raise click.exceptions.Exit(FOUND_WRONG) from error
     projection = given.setting("projection")
     report = ReportOfCheck(
         examples=count,
@@ -73,3 +78,14 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
         report.show()
     if not found.exact:
         raise click.exceptions.Exit(FOUND_WRONG)
+
+
+def _show_refusal(error: Exception, *, as_json: bool) -> None:
+    """Says that there are no scores to be exact, and why."""
+    why = in_users_words(error)
+    if as_json:
+        show_json({"exact": False, "refused": why})
+        return
+    click.echo("Is it exact?  NO: there are no scores of single examples.")
+    for paragraph in why.splitlines():
+        click.echo(wrapped(paragraph, indent=2))

@@ -92,7 +92,7 @@ def _what_is_left(store: Path) -> str:
         return NOTHING_HALF_WRITTEN
     if not stored:
         return (
-            f"Nothing was stored yet: a file is written per {nbytes(SHARD_BYTES)} of gradients. The "
-            f"same command begins anew."
+            f"Nothing was stored yet: a file is written per {nbytes(SHARD_BYTES)} of gradients. "
+            f"The same command begins anew."
         )
     return f"{counted(stored, 'example')} are stored. The same command goes on from there."
