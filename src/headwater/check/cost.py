@@ -28,7 +28,7 @@ class Cost:
 
     Attributes:
         seconds: of the whole pass.
-        nbytes: the most memory that the process had meanwhile: of the GPU, where the model is there.
+        nbytes: the most memory that the process had meanwhile: of the GPU, where it uses one.
         measured_on: how many examples it was measured on.
     """
 

@@ -173,7 +173,8 @@ class ReportOfCheck:
                         "command": [one.command for one in self.predictions],
                         "time": [duration(one.cost.seconds) for one in self.predictions],
                         "memory": [
-                            _memory(one.cost.nbytes + one.result) for one in self.predictions
+                            nbytes(float(f"{one.cost.nbytes + one.result:.2g}"))
+                            for one in self.predictions
                         ],
                     },
                     indent=2,

@@ -57,8 +57,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 def _cells(column: Sequence[Any]) -> list[str]:
     numbers = [x for x in column if isinstance(x, float) and not math.isnan(x)]
-    # Whole numbers of which one is missing, such as classes, come as floats.
-    whole = len(numbers) < len(column) and all(x.is_integer() for x in numbers)
+    # Whole numbers of which one is missing somewhere, such as classes, come as floats.
+    whole = all(x.is_integer() for x in numbers)
     # A plus only where there are minuses to tell from; zeros at the end are digits, too.
     form = ".0f" if whole else f"{'+' if min(numbers, default=0) < 0 else ''}#.4g"
     return [
