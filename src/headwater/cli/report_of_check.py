@@ -206,3 +206,8 @@ class ReportOfCheck:
 
     def _stores(self) -> dict[str, int]:
         return {**self.layers.stored_bytes, f"projected, {_PROJECTED}": 4 * _PROJECTED}
+
+
+def _memory(one: Prediction) -> str:
+    # Two digits are what a prediction deserves.
+    return nbytes(float(f"{one.cost.nbytes + one.result:.2g}"))

@@ -74,10 +74,14 @@ def scores_of(
         InputError: a column has another length than there are examples or queries.
     """
     kind = "training example"
-    known = Names(kind, examples or {}, count if ids is None else None, indexed=True)
+    known = Names(
+        kind, {} if examples is None else examples, count if ids is None else None, indexed=True
+    )
     if ids is not None:
         known = known.joined(ids)
-    asked = Names("query", queries or {}, 0 if question is None else question.size)
+    asked = Names(
+        "query", {} if queries is None else queries, 0 if question is None else question.size
+    )
     quantity: Literal["influence", "self_influence"] = (
         "self_influence" if question is None else "influence"
     )

@@ -1,0 +1,1 @@
+"""`headwater check` and `headwater checkpoints`."""
