@@ -73,9 +73,11 @@ def scores_of(
     Raises:
         InputError: a column has another length than there are examples or queries.
     """
-    kind = "training example"
     known = Names(
-        kind, {} if examples is None else examples, count if ids is None else None, indexed=True
+        "training example",
+        {} if examples is None else examples,
+        count if ids is None else None,
+        indexed=True,
     )
     if ids is not None:
         known = known.joined(ids)
