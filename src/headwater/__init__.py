@@ -13,6 +13,7 @@ from headwater.checkpoints import (
     default_checkpoints_load_func,
 )
 from headwater.errors import (
+    AttributionFileError,
     BatchError,
     CaptumArgumentError,
     CaptumLayerError,
@@ -62,10 +63,12 @@ from headwater.estimators import (
 )
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
+from headwater.results import Scores, TopScores
 from headwater.tasks import Task
 from headwater.version import __version__
 
 __all__ = [
+    "AttributionFileError",
     "BatchError",
     "CaptumArgumentError",
     "CaptumLayerError",
@@ -102,6 +105,7 @@ __all__ = [
     "RecordingNotFoundError",
     "RecordingVersionError",
     "RecordingWriteError",
+    "Scores",
     "SelectionError",
     "ShuffledLoaderError",
     "StoreCorruptError",
@@ -115,6 +119,7 @@ __all__ = [
     "StoreVersionError",
     "StoreWriteError",
     "Task",
+    "TopScores",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",

@@ -29,6 +29,10 @@ class LossError(InputError):
     """The loss isn't what it has to be: per-example losses, or their plain sum or mean."""
 
 
+class AttributionFileError(InputError):
+    """The file that tells the command line of a training run can't be used; names its line."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 

@@ -24,6 +24,7 @@ def finished(tmp_path_factory):
 def test_the_demo_writes_its_page_its_tables_and_its_checkpoints(finished):
     results, out = finished
     assert sorted(path.name for path in out.iterdir()) == [
+        "attribution.py",
         "checkpoints",
         "explanations.csv",
         "report.html",

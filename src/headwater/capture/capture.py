@@ -76,6 +76,12 @@ class Capture:
         """How many numbers of each example's gradient the fallback writes out."""
         return sum(self._parameters[name].numel() for name in self._plan.fallback)
 
+    @property
+    def fallback(self) -> dict[str, str]:
+        """By name of the parameters that no rule fits, the way in which they are captured."""
+        names = [name for name in self.selection if name in self._plan.fallback]
+        return dict.fromkeys(names, self._fallback.way)
+
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.
 

@@ -51,6 +51,11 @@ class Fallback:
         self._way = 0
         self._names: list[str] = []
 
+    @property
+    def way(self) -> str:
+        """The way that is gone now."""
+        return self._WAYS[self._way]
+
     def next_way(self, reason: str, *, cut_is_right: bool = False) -> bool:
         """Goes on to the next way, for this and all later batches; False if there is none.
 

@@ -18,6 +18,7 @@ FILES = {
     "self_influence.csv": "the training set, most suspicious label first",
     "explanations.csv": "proponents and opponents of the explained test images",
     "checkpoints": "the weights and learning rates they were computed from",
+    "attribution.py": "this run for the command `headwater`, to ask on",
 }
 
 
@@ -35,17 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where the results go (default: %(default)s)",
     )
     out: Path = parser.parse_args(arguments).out
-    start = time.perf_counter()
     try:
-        results = run(Settings(), out)
+        run_and_tell(out)
     except MissingDependencyError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def run_and_tell(out: Path) -> None:
+    """Run the demo, and print what it found and where the files are.
+
+    Raises:
+        MissingDependencyError: scikit-learn isn't installed.
+    """
+    start = time.perf_counter()
+    results = run(Settings(), out)
     print(f"\n{summary(results)}\n")
     print(f"Done in {time.perf_counter() - start:.0f} s. Written:")
     for name, meaning in FILES.items():
         print(f"  {out / name!s:34}  {meaning}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.demo.atomic import replacing
 from headwater.demo.ranking import ranking
+from headwater.results.atomic import replacing
 
 if TYPE_CHECKING:
     from headwater.demo.results import Results

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from headwater import TracInCP
-from headwater.demo.atomic import replacing
+from headwater.demo.attribution_file import attribution_file
 from headwater.demo.data import N_CLASSES, NoisyDigits, noisy_digits
 from headwater.demo.explain import choose_queries, explain, predicted_labels
 from headwater.demo.files import write_explanations, write_self_influence
@@ -18,6 +18,7 @@ from headwater.demo.results import Results
 from headwater.demo.settings import Settings
 from headwater.demo.threads import one_thread
 from headwater.demo.training import load_checkpoint, train
+from headwater.results.atomic import replacing
 
 
 def run(settings: Settings, out: Path) -> Results:
@@ -33,6 +34,8 @@ def run(settings: Settings, out: Path) -> Results:
         results = attribute(model, data, checkpoints, settings)
     write_self_influence(out / "self_influence.csv", results)
     write_explanations(out / "explanations.csv", results)
+    with replacing(out / "attribution.py") as temporary:
+        temporary.write_text(attribution_file(settings), encoding="utf-8")
     with replacing(out / "report.html") as temporary:
         temporary.write_text(render(results), encoding="utf-8")
     return results

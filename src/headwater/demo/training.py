@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from headwater.demo.atomic import replacing
+from headwater.results.atomic import replacing
 
 if TYPE_CHECKING:
     from headwater.demo.data import NoisyDigits

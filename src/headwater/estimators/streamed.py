@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
-from headwater.engine import OneBatch, PairScores, Run, SelfInfluence, memory_budget_bytes
+from headwater.engine import (
+    OneBatch,
+    PairScores,
+    Run,
+    SelfInfluence,
+    SummedScores,
+    memory_budget_bytes,
+)
 from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
 from headwater.estimators.results import KMostInfluentialResults
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
     from headwater.checkpoints import BoundSeries
     from headwater.engine import Quantity, TrainingData
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
     from headwater.forms import Projection
     from headwater.tasks import Task
 
@@ -187,6 +196,32 @@ class Streamed:
                 made, lambda: TopK(made.rows, k=k, side=side), bounded=True
             )
         return KMostInfluentialResults(*sink.result())
+
+    def stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it.
+
+        Args:
+            question: scores with queries; None for self-influence.
+            sink: makes an empty sink; called again if the pass has to start anew.
+            bounded: whether the sink forgets columns, so that memory must not grow with N.
+            show_progress: whether there is a bar.
+        """
+        with borrowed(self.net):
+            return self._run(show_progress).stream(self._quantity(question), sink, bounded=bounded)
+
+    def _quantity(self, question: Question | None) -> Quantity:
+        if question is None:
+            return SelfInfluence()
+        device = next(self.net.parameters()).device
+        queries = OneBatch(question.task, borrow(question.batch, device), question.size)
+        return SummedScores(queries) if question.summed else PairScores(queries)
 
     def _run(self, show_progress: bool) -> Run:
         return Run(

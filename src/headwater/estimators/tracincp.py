@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
     from headwater.estimators.results import KMostInfluentialResults
     from headwater.forms import Projected
     from headwater.tasks import Task
@@ -109,3 +111,13 @@ class TracInCP(TracInCPBase):
         task, batch = self._query_task(inputs, targets)
         side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
         return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)
+
+    def _stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        return self._answers.stream(question, sink, bounded=bounded, show_progress=show_progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,23 +12,28 @@ from torch import nn
 from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
+from headwater.estimators.asked import scores_of
 from headwater.estimators.data_influence import DataInfluence
+from headwater.estimators.description import described
 from headwater.estimators.misplaced import (
     refuse_misplaced_loss,
     refuse_misplaced_queries,
     refuse_misplaced_tensors,
     refuse_odd_k,
 )
+from headwater.estimators.question import Question
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from jaxtyping import Float
     from torch import Tensor
 
+    from headwater.engine.run import AnySink
     from headwater.estimators.results import KMostInfluentialResults
+    from headwater.results import Scores
 
 
 class TracInCPBase(DataInfluence):
@@ -165,6 +171,98 @@ class TracInCPBase(DataInfluence):
         return self._get_k_most_influential(
             arguments, targets, k=k, proponents=proponents, show_progress=show_progress
         )
+
+    def attribute(
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        *,
+        examples: Mapping[str, Any] | None = None,
+        queries: Mapping[str, Any] | None = None,
+        unpack_inputs: bool = True,
+        show_progress: bool = False,
+    ) -> Scores:
+        """The scores of `influence` as `Scores`: with names, a meaning, and ways into tables.
+
+        Nothing is computed yet: what is asked of the scores then streams, so that the matrix of
+        all of them is in memory only where it is what was asked for.
+
+        Args:
+            inputs, targets, unpack_inputs, show_progress: as for `influence`; inputs=None asks for
+                self-influence.
+            examples: what is known of the training examples, a column by name with one entry per
+                example, such as a DataFrame; "id" holds their own names. It goes into tables, and
+                scores can be added up by it.
+            queries: what is known of the queries, likewise.
+
+        Raises:
+            InputError: a column has another length than there are examples or queries.
+        """
+        self._refuse_odd_arguments(inputs, targets, None)
+        question: Question | None = None
+        if inputs is not None:
+            question = self._question(inputs, targets, unpack_inputs=unpack_inputs)
+        ids = getattr(getattr(self, "_answers", None), "ids", None)
+        count = self._data.count if ids is None else len(ids)
+        return scores_of(
+            partial(self._streaming, show_progress=show_progress),
+            question,
+            count,
+            estimator=described(self),
+            examples=examples,
+            queries=queries,
+            ids=ids,
+            measured="output" if self._given_task is None and targets is None else "loss",
+        )
+
+    def _question(
+        self, inputs: Any, targets: Any = None, *, unpack_inputs: bool = True
+    ) -> Question:
+        """What scores with these queries are asked by; arguments as for `influence`."""
+        unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
+        task, batch = self._query_task(tuple(inputs) if unpack else (inputs,), targets)
+        return Question.of(task, batch)
+
+    def _streaming(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it, by a subclass's own hooks where it has some."""
+        owners = [
+            next(place for place, cls in enumerate(type(self).__mro__) if name in vars(cls))
+            for name in ("_self_influence", "_influence", "_stream")
+        ]
+        if min(owners) == owners[-1]:
+            return self._stream(question, sink, bounded=bounded, show_progress=show_progress)
+        return TracInCPBase._stream(
+            self, question, sink, bounded=bounded, show_progress=show_progress
+        )
+
+    def _stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it; here by way of all scores."""
+        if question is None:
+            matrix = self._self_influence(show_progress=show_progress)[None]
+        elif self._given_task is not None:
+            matrix = self._influence((question.batch,), show_progress=show_progress)
+        else:
+            *inputs, targets = question.batch
+            matrix = self._influence(tuple(inputs), targets, show_progress=show_progress)
+        if question is not None and question.summed:
+            matrix = matrix.sum(dim=0, keepdim=True)
+        filled = sink()
+        filled.add(0, matrix)
+        return filled
 
     @abstractmethod
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
     from headwater.tasks import Task
+
+
+# Vectors whose products with the queries are taken at a time.
+_ROWS = 16_384
 
 
 class TracInCPFastRandProj(TracInCPBase):
@@ -152,6 +158,26 @@ class TracInCPFastRandProj(TracInCPBase):
         sign = 1 if proponents else -1
         indices, scores = self.nearest_neighbors.get_nearest_neighbors(sign * queries, k)
         return KMostInfluentialResults(indices.to(torch.int64), sign * scores)
+
+    def _stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        filled = sink()
+        if question is None:
+            filled.add(0, self._self_influence()[None])
+            return filled
+        data, _ = query_batches(question.task, question.batch)
+        vectors = self._example_vectors
+        of = vectors.summed if question.summed else vectors.of
+        asked = of(data, question.task, kind="query", show_progress=show_progress)
+        for start in range(0, len(self._vectors), _ROWS):
+            filled.add(start, asked @ self._vectors[start : start + _ROWS].mT)
+        return filled
 
     def _query_vectors(
         self, inputs: tuple[Any, ...], targets: Any, show_progress: bool

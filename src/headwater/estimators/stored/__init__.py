@@ -2,5 +2,6 @@
 
 from headwater.estimators.stored.answers import StoreTopK
 from headwater.estimators.stored.gradient_store import GradientStore
+from headwater.estimators.stored.store_files import StoreFiles
 
-__all__ = ["GradientStore", "StoreTopK"]
+__all__ = ["GradientStore", "StoreFiles", "StoreTopK"]

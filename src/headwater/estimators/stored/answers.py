@@ -9,7 +9,7 @@ import torch
 from headwater.forms import Banded, Convolved, Factored, Gradients, Materialised
 from headwater.forms.cost import factors_are_smaller
 from headwater.forms.projected import PROJECTED
-from headwater.query import AllScores, TopK
+from headwater.query import TopK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from headwater.engine.run import AnySink
     from headwater.forms import Form
     from headwater.forms.gradients import Block
     from headwater.store import Shard
@@ -59,28 +60,30 @@ class Answers:
         self._shards = shards
         self._weights = weights
 
-    def self_influence(self, like: Tensor) -> Float[Tensor, " N"]:
-        """Every live example's squared norm, summed over the parts by weight."""
-        sink = AllScores(1, None)
+    def self_influence(self, sink: AnySink, like: Tensor) -> AnySink:
+        """The sink with every live example's squared norm in it, summed over the parts by weight.
+
+        Args:
+            sink: an empty one.
+            like: an empty tensor of the dtype to compute in.
+        """
         for start, columns in self._columns(lambda _, part: part.squared_norm()[None], like):
             sink.add(start, columns)
-        return sink.result()[0]
+        return sink
 
-    def scores(self, queries: Sequence[Gradients]) -> Float[Tensor, "Q N"]:
-        """All scores with live examples; `queries` has the queries' gradients by part."""
-        sink = AllScores(queries[0].batch_size, None)
-        for start, columns in self._pairs(queries):
-            sink.add(start, columns)
-        return sink.result()
+    def pairs(self, sink: AnySink, queries: Sequence[Gradients]) -> AnySink:
+        """The sink with all scores with live examples in it.
 
-    def top_k(
-        self, queries: Sequence[Gradients], *, k: int, side: Literal["proponents", "opponents"]
-    ) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
-        """Places among live examples, and scores; in memory that doesn't grow with N."""
-        sink = TopK(queries[0].batch_size, k=k, side=side)
-        for start, columns in self._pairs(queries):
+        Args:
+            sink: an empty one.
+            queries: the queries' gradients, by part.
+        """
+        rows = queries[0].batch_size
+        for start, columns in self._columns(
+            lambda place, part: queries[place].dot(part), queries[0].like, rows
+        ):
             sink.add(start, columns)
-        return sink.result()
+        return sink
 
     def top_k_among(
         self,
@@ -113,10 +116,6 @@ class Answers:
                 (part,) = shard.gradients(place, place + 1, like)
                 found.append(part.forms[PROJECTED].materialise())
         return torch.cat(found)
-
-    def _pairs(self, queries: Sequence[Gradients]) -> Iterator[tuple[int, Tensor]]:
-        rows = queries[0].batch_size
-        return self._columns(lambda place, part: queries[place].dot(part), queries[0].like, rows)
 
     def _columns(
         self, evaluate: Callable[[int, Gradients], Tensor], like: Tensor, queries: int = 1

@@ -15,7 +15,7 @@ from headwater.engine.fingerprint import data_fingerprint, weights_digest
 from headwater.engine.gradient_pass import refuse_generator
 from headwater.engine.noted import noted
 from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
-from headwater.estimators.stored.loss_name import loss_name
+from headwater.estimators.loss_name import loss_name
 from headwater.estimators.stored.sample_losses import (
     different_loss,
     sample_losses,

@@ -21,9 +21,13 @@ from headwater.forms import Projected
 from headwater.store import StoreFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import Tensor
 
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
     from headwater.estimators.streamed import Streamed
     from headwater.tasks import Task
 
@@ -47,6 +51,16 @@ class Answering(Protocol):
         show_progress: bool,
     ) -> KMostInfluentialResults:
         """Each query's k highest or lowest scores."""
+
+    def stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it; see `Streamed.stream`."""
 
 
 def answering(parts: Streamed, source: Any, checkpoints: Any) -> Answering:
@@ -113,6 +127,24 @@ class FromStore:
         self._refuse_without_checkpoints()
         found = self._snapshot.top_k(task, batch, k=k, side=side)
         return KMostInfluentialResults(found.indices, found.influence_scores)
+
+    def stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it."""
+        if question is not None:
+            self._refuse_without_checkpoints()
+        return self._snapshot.stream(question, sink)
+
+    @property
+    def ids(self) -> list[int | str]:
+        """The stored examples' ids, in the order of columns."""
+        return self._snapshot.ids
 
     def _refuse_without_checkpoints(self) -> None:
         if self._without_checkpoints:

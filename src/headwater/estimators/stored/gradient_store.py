@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import Capture, PlanChanged
 from headwater.engine import TrainingData
 from headwater.errors import InputError, StoreMismatchError
+from headwater.estimators.asked import scores_of
+from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
+from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
 from headwater.estimators.stored.beginning import begun, refuse_strangers
 from headwater.estimators.stored.binding import (
@@ -22,13 +25,11 @@ from headwater.estimators.stored.binding import (
     parts_of,
     path_of,
 )
-from headwater.estimators.stored.example_ids import (
-    ids_to_delete,
-    refuse_odd_ids,
-    refuse_other_ids,
-)
+from headwater.estimators.stored.example_ids import refuse_odd_ids, refuse_other_ids
+from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.snapshot import Snapshot
+from headwater.estimators.stored.store_files import store_info
 from headwater.estimators.stored.writing import (
     DTYPES,
     Filling,
@@ -38,7 +39,7 @@ from headwater.forms import Projected
 from headwater.store import StoreFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.tracincp_base import TracInCPBase
+    from headwater.results import Scores
     from headwater.store import Manifest, Writer
     from headwater.tasks import Task
 
@@ -173,18 +175,7 @@ class GradientStore:
 
     def info(self) -> dict[str, Any]:
         """What the store holds, and what it was made of."""
-        nbytes = sum(entry.nbytes for entry in self._manifest.shards)
-        return {
-            "path": str(self.path),
-            "examples": len(self),
-            "deleted_but_on_disk": sum(len(entry.deleted) for entry in self._manifest.shards),
-            "shards": len(self._manifest.shards),
-            "nbytes": nbytes,
-            "bytes_per_example": nbytes / max(1, sum(e.rows for e in self._manifest.shards)),
-            **{key: self._manifest.binding[key] for key in ("form", "dtype", "loss", "selection")},
-            "learning_rates": self._manifest.binding["learning_rates"],
-            "versions": dict(self._manifest.versions),
-        }
+        return store_info(self.path, self._manifest)
 
     def verify(self) -> None:
         """Reads every byte of the store.
@@ -234,6 +225,45 @@ class GradientStore:
             task, batch, k=k, side=side, recompute=recompute, approximate=approximate
         )
 
+    def attribute(
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        *,
+        examples: Mapping[str, Any] | None = None,
+        queries: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """The store's scores as `Scores`: with the store's ids, a meaning, and ways into tables.
+
+        Args:
+            inputs, targets: as for `scores`; inputs=None asks for self-influence.
+            examples: what is known of the examples, a column by name. They are found in it by their
+                ids in its column "id" or, without one, by their place.
+            queries: what is known of the queries, likewise, in their order.
+
+        Raises:
+            InputError: a column has another length than there are queries, or an id isn't known.
+        """
+        question: Question | None = None
+        if inputs is not None:
+            task, batch = self._query_task(inputs, targets)
+            question = Question.of(task, batch)
+        snapshot = self._snapshot
+        has_task = self._estimator._given_task is not None
+        return scores_of(
+            lambda question, sink, bounded: snapshot.stream(question, sink),
+            question,
+            len(self),
+            estimator={
+                **described(self._estimator, store=self.path, count=len(self)),
+                **{key: self._manifest.binding[key] for key in ("form", "dtype")},
+            },
+            examples=examples,
+            queries=queries,
+            ids=self.ids,
+            measured="loss" if has_task or targets is not None else "output",
+        )
+
     def append(
         self,
         dataset: Any,
@@ -280,20 +310,8 @@ class GradientStore:
         Raises:
             InputError: `ids` is no list of ids, or one isn't in the store; nothing was deleted.
         """
-        doomed = ids_to_delete(ids)
         with self._writing() as writer:
-            present = set(self.ids)
-            unknown = [one for one in doomed if one not in present]
-            if unknown:
-                raise InputError(f"no example has the id {unknown[0]!r}; nothing was deleted")
-            gone = set(doomed)
-            entries = []
-            for shard in self._snapshot.shards:
-                pairs = zip(shard.ids, shard.live.tolist(), strict=True)
-                places = [place for one, place in pairs if one in gone]
-                deleted = tuple(sorted({*shard.entry.deleted, *places}))
-                entries.append(replace(shard.entry, deleted=deleted))
-            self._commit(writer, replace(self._manifest, shards=tuple(entries)))
+            self._commit(writer, without(self._manifest, self._snapshot.shards, ids))
 
     def compact(self) -> None:
         """Writes shards with deleted examples anew without them, and removes the old files.
@@ -301,17 +319,7 @@ class GradientStore:
         Once it has returned, no number of a deleted example is in any file of the folder.
         """
         with self._writing() as writer:
-            manifest, entries = self._manifest, []
-            for shard in self._snapshot.shards:
-                if not shard.entry.deleted:
-                    entries.append(shard.entry)
-                elif len(shard.live):
-                    data = shard.compacted(manifest.next_shard, manifest.binding_digest)
-                    entries.append(
-                        writer.write_shard(manifest.next_shard, data, rows=len(shard.live))
-                    )
-                    manifest = replace(manifest, next_shard=manifest.next_shard + 1)
-            self._commit(writer, replace(manifest, shards=tuple(entries)))
+            self._commit(writer, compacted(self._manifest, self._snapshot.shards, writer))
             writer.clean(self._manifest)
 
     def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:

@@ -15,13 +15,16 @@ from headwater.estimators.stored.search import ApproximateSearch
 from headwater.estimators.stored.two_stage import recomputed
 from headwater.estimators.stored.writing import DTYPES, captured_parts
 from headwater.forms.projected import PROJECTED
+from headwater.query import AllScores, TopK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
     from headwater.estimators.streamed import Streamed
     from headwater.forms import Gradients
     from headwater.store import Manifest, Shard
@@ -56,11 +59,22 @@ class Snapshot:
             task: what is differentiated for a query.
             batch: the queries, as a batch that the task reads.
         """
-        return self._answers.scores(self._queries(task, batch))
+        queries = self._queries(task, batch)
+        sink = AllScores(queries[0].batch_size, self.manifest.live)
+        return self._answers.pairs(sink, queries).result()
 
     def self_influence(self) -> Float[Tensor, " N"]:
         """Every example's self-influence."""
-        return self._answers.self_influence(self._like)
+        return self._answers.self_influence(AllScores(1, self.manifest.live), self._like).result()[
+            0
+        ]
+
+    def stream(self, question: Question | None, sink: Callable[[], AnySink]) -> AnySink:
+        """The sink with the answer's columns in it; see `Streamed.stream`."""
+        if question is None:
+            return self._answers.self_influence(sink(), self._like)
+        queries = self._queries(question.task, question.batch, summed=question.summed)
+        return self._answers.pairs(sink(), queries)
 
     def top_k(
         self,
@@ -86,7 +100,8 @@ class Snapshot:
         second_stage = recompute is not None and not self._is_exact
         wanted = max(k, recompute or 0) if second_stage else k
         if approximate is None:
-            indices, scores = self._answers.top_k(queries, k=wanted, side=side)
+            sink = TopK(queries[0].batch_size, k=wanted, side=side)
+            indices, scores = self._answers.pairs(sink, queries).result()
         else:
             places = self._searched(queries, max(approximate, wanted), side)
             indices, scores = self._answers.top_k_among(places, queries, k=wanted, side=side)
@@ -135,12 +150,18 @@ class Snapshot:
         stored = DTYPES[self.manifest.binding["dtype"]]
         return torch.empty(0, dtype=torch.promote_types(stored, torch.float32))
 
-    def _queries(self, task: Task, batch: Any) -> list[Gradients]:
-        """The queries' gradients, by part, in forms for products with many examples."""
+    def _queries(self, task: Task, batch: Any, *, summed: bool = False) -> list[Gradients]:
+        """The queries' gradients, by part, in forms for products with many examples.
+
+        Args:
+            summed: whether their sum is wanted, as one.
+        """
         data, size = query_batches(task, batch)
         capture = Capture(self._parts.net, self._parts.selection)
         joined = None
         while joined is None:
             with suppress(PlanChanged):
                 joined = captured_parts(self._parts, capture, data, task, self.manifest.binding)
+        if summed:
+            return [part.summed() for part in joined]
         return [in_order_of_parameters(part.for_pairs(queries=size)) for part in joined]

@@ -1,0 +1,52 @@
+"""The file that `--out` names: what can be written there, found out before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.errors import InputError
+from headwater.results.optional import import_optional
+
+if TYPE_CHECKING:
+    from headwater.results import Scores, TopScores
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def parsed_out(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """The callback of `--out`.
+
+    Raises:
+        click.BadParameter: the name doesn't say a format that is known.
+    """
+    if value is not None and value.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{str(value)!r} ends in neither .csv nor .parquet")
+    return value
+
+
+def refuse_unwritable(path: Path | None) -> None:
+    """Raises an error where a file could not be written in the end.
+
+    Raises:
+        InputError: its folder doesn't exist, or it is a folder.
+        MissingDependencyError: pyarrow isn't installed.
+    """
+    if path is None:
+        return
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"--out {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder; name a file")
+    if path.suffix == ".parquet":
+        import_optional("pyarrow", "writing Parquet")
+
+
+def write(scores: Scores | TopScores, path: Path) -> None:
+    """Writes a table in the format of the file's name; whole or not at all."""
+    if path.suffix == ".csv":
+        scores.to_csv(path)
+    else:
+        scores.to_parquet(path)
