@@ -20,8 +20,8 @@ from tests.estimators.small import cross_entropy, model
 
 from .training import batches, falling, plain_loop, recorded_loop, sgd
 
-KILLS = 12
-STEPS = 24
+KILLS = 10
+STEPS = 14
 ENDLESS = 100_000
 KEEP = 6
 

@@ -41,6 +41,13 @@ def test_files_are_those_that_remain(tmp_path):
     assert sorted(path.name for path in (folder / "moments").iterdir()) == names
 
 
+def test_who_may_read_the_manifest_may_read_the_weights(tmp_path):
+    recorded_loop(tmp_path / "run", 1, moments=True)
+    files = [path for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"]
+    assert len(files) == 3
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_a_checkpoint_has_the_same_weights_whatever_else_is_kept(tmp_path):
     recorded_loop(tmp_path / "all", 9)
     recorded_loop(tmp_path / "some", 9, keep=3)

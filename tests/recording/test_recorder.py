@@ -14,6 +14,7 @@ from headwater import (
     InputError,
     LearningRateError,
     RecordingError,
+    default_checkpoints_load_func,
 )
 from tests.estimators.small import Small, model
 from tests.estimators.snapshot import differences, snapshot
@@ -118,8 +119,6 @@ def test_tied_weights_are_written_once_and_come_back_tied(tmp_path):
     assert list(load_file(checkpoint)) == ["embed.weight"]
     assert checkpoint.groups[0].parameters == ("embed.weight", "head.weight")
     other = Tied()
-    from headwater import default_checkpoints_load_func
-
     assert default_checkpoints_load_func(other, checkpoint) == 0.3
     assert torch.equal(other.head.weight, net.head.weight)
 
@@ -193,6 +192,47 @@ def test_an_update_that_mixed_precision_skips_is_none(tmp_path):
             scaler.step(optimizer)
             scaler.update()
     assert CheckpointSeries.open(tmp_path / "run").steps == [0, 1]
+
+
+def test_an_optimizer_that_is_no_longer_used_is_noticed(tmp_path):
+    net = model()
+    optimizer = sgd(net)
+    recorder = CheckpointRecorder(tmp_path / "run", net, optimizer, every=1)
+    for _ in range(3):
+        recorder.note_loss(0.5)
+        optimizer.step()
+    another = sgd(net)
+    for _ in range(11):
+        recorder.note_loss(0.5)
+        another.step()
+    with pytest.warns(
+        HeadwaterWarning, match=r"11 losses .* since the last update .*SGD.*\(update 3\).*start=3"
+    ):
+        recorder.close()
+
+
+def test_the_last_batches_of_an_epoch_need_no_update(tmp_path):
+    net = model()
+    optimizer = sgd(net)
+    with CheckpointRecorder(tmp_path / "run", net, optimizer, every=1) as recorder:
+        for batch in range(1, 12):
+            recorder.note_loss(0.5)
+            if batch % 4 == 0:
+                optimizer.step()
+
+
+def test_an_exception_in_the_loop_comes_through_as_it_is(tmp_path):
+    net = model()
+
+    def failing():
+        with CheckpointRecorder(tmp_path / "run", net, sgd(net), every=1) as recorder:
+            for _ in range(20):
+                recorder.note_loss(0.5)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        failing()
+    CheckpointRecorder(tmp_path / "run", net, sgd(net), every=1).close()
 
 
 def test_groups_may_be_added_in_the_course_of_training(tmp_path):

@@ -126,7 +126,11 @@ class RecordingFolder:
         unfinished = final.with_name(f"{final.name}{_UNFINISHED}")
         try:
             final.parent.mkdir(exist_ok=True)
+            # Of safetensors' files nobody else may read; they get the mode that any file here has.
+            unfinished.touch()
+            mode = unfinished.stat().st_mode
             fill(unfinished)
+            unfinished.chmod(mode)
             # Open for writing: not every system syncs what is open for reading alone.
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())

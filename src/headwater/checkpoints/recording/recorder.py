@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +34,20 @@ from headwater.checkpoints.recording.weights import (
     unwrapped,
     warn_of_extra_state,
 )
-from headwater.errors import InputError, RecordingExistsError, RecordingMismatchError
+from headwater.errors import (
+    HeadwaterWarning,
+    InputError,
+    RecordingExistsError,
+    RecordingMismatchError,
+)
 from headwater.version import __version__
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+# So many times more losses than there ever were between two updates: updates have ceased.
+_UNUSUAL = 10
 
 
 class CheckpointRecorder:
@@ -124,6 +134,8 @@ class CheckpointRecorder:
         self._moments = moments
         self._step = start
         self._mean_loss = MeanLoss()
+        self._unanswered = 0
+        self._usual = 1
         described = describe_model(self._model)
         layout_of(self._optimizer, self._model)
         settings_of(self._optimizer)
@@ -141,7 +153,10 @@ class CheckpointRecorder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        if exception[0] is None:
+            self.close()
+        else:
+            self._stop()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"before update {self._step}"
@@ -165,9 +180,28 @@ class CheckpointRecorder:
         if self._closed:
             raise InputError("the recorder is closed; note losses within its `with` block")
         self._mean_loss.add(loss)
+        self._unanswered += 1
 
     def close(self) -> None:
-        """Stop recording, and let others write to the folder. A second call does nothing."""
+        """Stop recording, and let others write to the folder. A second call does nothing.
+
+        Warns if losses were noted and updates didn't come, as when another optimizer has taken the
+        place of the one that is watched.
+        """
+        if self._closed:
+            return
+        self._stop()
+        if self._unanswered > _UNUSUAL * self._usual:
+            warnings.warn(
+                f"{self._unanswered} losses were noted since the last update that the watched "
+                f"{type(self._optimizer).__name__} took (update {self._step}), so nothing was "
+                f"recorded of what came after; if another optimizer has taken its place, make a "
+                f"recorder of that one, with start={self._step}",
+                HeadwaterWarning,
+                stacklevel=2,
+            )
+
+    def _stop(self) -> None:
         if not self._closed:
             self._closed = True
             self._hook.remove()
@@ -210,6 +244,8 @@ class CheckpointRecorder:
             self._take(step)
         # Only now: an update that couldn't be recorded isn't taken either.
         self._step = step + 1
+        self._usual = max(self._usual, self._unanswered)
+        self._unanswered = 0
 
     def _take(self, step: int) -> None:
         manifest = self._thinned(self._manifest, step)
