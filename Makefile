@@ -59,7 +59,7 @@ clean:
 	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,dev]'
 	@touch $@
 
 # The libraries that headwater is compared with have an environment of their own: the torchvision that
