@@ -46,13 +46,16 @@ loss_fn ="""
         ([(LOSS, "loss = None")], "doesn't define `loss_fn`", "`loss` on line 25 looks like it"),
         (
             [("model()", "model(2)"), ("def model(2)", "def model(width)")],
-            "mine.py, line 8: model() is called without arguments",
+            "mine.py, line 9: model() is called without arguments",
             "needs width",
         ),
         (
-            [("(model().state_dict(), 0.3)", "'a.pt'"), ("return nn.Linear(3, 2)", "return {}")]
-            + [("(model().state_dict(), 0.07)", "'b.pt'")],
-            "line 8: model() returned a dict",
+            [
+                ("(model().state_dict(), 0.3)", "'a.pt'"),
+                ("(model().state_dict(), 0.07)", "'b.pt'"),
+                ("return nn.Linear(3, 2)", "return {}"),
+            ],
+            "line 9: model() returned a dict",
             "expected a torch.nn.Module",
         ),
         (
