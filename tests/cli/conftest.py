@@ -12,7 +12,7 @@ from headwater.demo.settings import Settings
 pytest.importorskip("click")
 pytest.importorskip("sklearn")
 
-SMALL = Settings(train_size=120, epochs=4, checkpoint_every=2, explained=2, k=2)
+SMALL = Settings(train_size=60, epochs=4, checkpoint_every=2, explained=2, k=2)
 
 
 @pytest.fixture(autouse=True)

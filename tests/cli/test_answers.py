@@ -92,18 +92,9 @@ def test_influence_fits_a_terminal(headwater, demo_run):
 
 def test_influence_of_all_queries_together(headwater, demo_run, scores):
     total = scores.sum(dim=0)
-    status, out, _ = headwater(
-        "influence",
-        demo_run,
-        "--queries",
-        "0,3",
-        "--sum",
-        "--k",
-        3,
-        "--side",
-        "opponents",
-        "--json",
-    )
+    together = ("influence", demo_run, "--queries", "0,3", "--sum")
+    opponents = ("--k", 3, "--side", "opponents", "--json")
+    status, out, _ = headwater(*together, *opponents)
     assert status == 0
     rows = json.loads(out)["rows"]
     assert [row["id"] for row in rows] == total.argsort()[:3].tolist()

@@ -6,8 +6,7 @@ import os
 import pytest
 import torch
 
-from headwater.check import exactness as check_exactness
-from headwater.check import measured_cost
+from headwater.check import comparison, measured_cost
 from tests.cli import plain
 from tests.cli.conftest import SMALL
 
@@ -103,8 +102,8 @@ def test_a_model_that_mixes_examples_is_not_exact(headwater, written):
 
 @pytest.mark.parametrize("factor", [1 + 1e-6, -1])
 def test_scores_that_are_off_are_found(headwater, written, monkeypatch, factor):
-    right = check_exactness.plain_scores
-    monkeypatch.setattr(check_exactness, "plain_scores", lambda *a: factor * right(*a))
+    right = comparison.plain_scores
+    monkeypatch.setattr(comparison, "plain_scores", lambda *a: factor * right(*a))
     status, out, _ = headwater("check", written(), "--no-cost")
     assert status == 1
     assert "Is it exact?  NO." in out
@@ -112,12 +111,12 @@ def test_scores_that_are_off_are_found(headwater, written, monkeypatch, factor):
 
 
 def test_rates_are_part_of_what_is_checked(headwater, written, monkeypatch):
-    right = check_exactness.plain_scores
+    right = comparison.plain_scores
 
     def squared(queries, training, rates):
         return right(queries, training, {name: rate**2 for name, rate in rates.items()})
 
-    monkeypatch.setattr(check_exactness, "plain_scores", squared)
+    monkeypatch.setattr(comparison, "plain_scores", squared)
     assert headwater("check", written(), "--no-cost")[0] == 1
 
 
@@ -175,7 +174,7 @@ def test_checkpoints_are_listed_with_rate_loss_and_share(headwater, demo_run):
     own = []
     for one, (state, rate) in zip(found, checkpoints, strict=True):
         model.load_state_dict(state)
-        losses = [float(plain.loss(model, example)) for example in training]
+        losses = [plain.loss(model, example).item() for example in training]
         assert one["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
         assert one["rates"] == [pytest.approx(rate)]
         names = plain.tracin.trainable_names(model)

@@ -23,7 +23,8 @@ class Slow(Dataset):
         return 30
 
     def __getitem__(self, n):
-        if n > 20 and not Path("quick").exists():
+        # Not among those that a store is compared by, which are read first.
+        if n == 22 and not Path("quick").exists():
             Path("reading").touch()
             time.sleep(60)
         return X[n], Y[n]

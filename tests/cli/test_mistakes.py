@@ -1,6 +1,5 @@
 """A mistake gets a message that helps, the status that says whose it is, and no traceback."""
 
-import builtins
 import subprocess
 import sys
 
@@ -28,7 +27,7 @@ loss_fn ="""
 @pytest.mark.parametrize(
     ("changes", "line", "said"),
     [
-        ([("def train_dataset", "def (train_dataset")], "mine.py, line 12: invalid syntax", "^"),
+        ([("def train_dataset", "def (train_dataset")], "mine.py, line 13: invalid syntax", "^"),
         (
             [("import torch\n", "import torch\nimport nosuchpackage\n")],
             "mine.py, line 2:",
@@ -37,20 +36,32 @@ loss_fn ="""
         (
             [("def train_dataset", "def get_train_dataset")],
             "doesn't define `train_dataset`",
-            "`get_train_dataset` on line 12 looks like it: rename it",
+            "`get_train_dataset` on line 13 looks like it: rename it",
         ),
-        ([("def model", "def net")], "doesn't define `model`", "headwater init"),
-        ([(LOSS, "loss = None")], "doesn't define `loss_fn`", "`loss` on line 24 looks like it"),
         (
-            [("def model()", "def model(width)")],
-            "mine.py, line 8: model() is called without arguments",
+            [("def model", "def net"), ("model()", "net()")],
+            "doesn't define `model`",
+            "headwater init",
+        ),
+        ([(LOSS, "loss = None")], "doesn't define `loss_fn`", "`loss` on line 25 looks like it"),
+        (
+            [("model()", "model(2)"), ("def model(2)", "def model(width)")],
+            "mine.py, line 9: model() is called without arguments",
             "needs width",
         ),
-        ([("return nn.Linear(3, 2)", "return 3")], "line 8: model() returned a int", "Module"),
+        (
+            [
+                ("(model().state_dict(), 0.3)", "'a.pt'"),
+                ("(model().state_dict(), 0.07)", "'b.pt'"),
+                ("return nn.Linear(3, 2)", "return {}"),
+            ],
+            "line 9: model() returned a dict",
+            "expected a torch.nn.Module",
+        ),
         (
             [(TRAIN, "return open('nothing.csv')")],
             "train_dataset() of mine.py raised an exception",
-            "mine.py, line 13, in train_dataset:\n    return open('nothing.csv')\nFileNotFound",
+            "mine.py, line 14, in train_dataset:\n    return open('nothing.csv')\nFileNotFound",
         ),
         (
             [("loss_fn =", GETITEM), (TRAIN, "return Broken()")],
@@ -94,7 +105,7 @@ def test_a_misspelt_setting_is_pointed_out(headwater, written):
     path = written((LOSS, f"{LOSS}\nlearning_rate = [0.1, 0.1]"))
     status, _, err = headwater("self-influence", path)
     assert status == 0
-    assert err == "Note: mine.py, line 25: `learning_rate` is no setting; `learning_rates` is\n"
+    assert err == "Note: mine.py, line 26: `learning_rate` is no setting; `learning_rates` is\n"
 
 
 def test_what_is_assumed_is_said_in_a_line(headwater, written):
@@ -146,7 +157,6 @@ def test_a_bug_of_ours_says_so_and_how_to_report_it(headwater, written, monkeypa
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(influence_command.Asked, "answer", broken)
-    monkeypatch.setattr(builtins, "__file_of_test__", __file__, raising=False)
     monkeypatch.setattr("headwater.cli.attribution.location._is_theirs", lambda filename: False)
     status, _, err = headwater("influence", written())
     assert status == 70

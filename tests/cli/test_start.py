@@ -85,7 +85,7 @@ def test_the_demo_runs_and_leaves_a_file_to_go_on_with(headwater, monkeypatch, t
     monkeypatch.setattr(demo_main, "Settings", lambda: SMALL)
     status, out, _ = headwater("demo", "--out", "found")
     assert status == 0
-    assert "12 of 120 training labels were flipped" in out
+    assert "6 of 60 training labels were flipped" in out
     assert "found/attribution.py" in out
     status, out, _ = headwater("influence", "found/attribution.py", "--queries", "0", "--k", "1")
     assert status == 0

@@ -10,7 +10,7 @@ import torch
 
 from headwater.capture import Capture, PlanChanged, borrowed
 from headwater.capture.borrowed import evaluate
-from headwater.check.exactness import parts_of
+from headwater.check.comparison import parts_of
 from headwater.estimators.stored.writing import gradient_pass
 from headwater.tasks.batch import borrow
 

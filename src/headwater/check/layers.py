@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headwater.capture import Capture, PlanChanged, borrowed
-from headwater.check.exactness import parts_of
+from headwater.check.comparison import parts_of
 from headwater.estimators.stored.writing import DTYPES, gradient_pass, stored_parts
 from headwater.store import shard_contents
 

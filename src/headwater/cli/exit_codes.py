@@ -12,7 +12,7 @@ Exit codes:
 
 \b
   0    done
-  1    `check` found scores that aren't exact, or `store verify` a damaged file
+  1    `check` found inexact scores, or `store verify` a damaged file
   2    the command line can't be understood
   3    something that was given is wrong or missing: the attribution file, a
        path, a checkpoint, a store, an optional package

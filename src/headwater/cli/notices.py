@@ -56,6 +56,7 @@ def notices_on_stderr() -> Iterator[None]:
                 else:
                     shown(message, category, filename, lineno, file, line)
 
+            warnings.filterwarnings("default", category=HeadwaterWarning)
             warnings.showwarning = show
             yield
     finally:

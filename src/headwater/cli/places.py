@@ -46,9 +46,8 @@ def parsed_places(ctx: click.Context, param: click.Parameter, value: str) -> Pla
 
 def _range(text: str) -> tuple[int, int | None]:
     start, colon, stop = text.partition(":")
-    if not colon:
-        return int(start), int(start) + 1
-    first, last = int(start or 0), int(stop) if stop else None
+    first = int(start) if start or not colon else 0
+    last = first + 1 if not colon else int(stop) if stop else None
     if first < 0 or (last is not None and last < 0):
         raise ValueError(text)
     return first, last

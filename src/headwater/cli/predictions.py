@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headwater.check import measured_cost
-from headwater.check.exactness import parts_of
+from headwater.check.comparison import parts_of
 from headwater.query import TopK
 from headwater.results.names import plural
 
