@@ -33,7 +33,7 @@ class TracInCP(TracInCPBase):
         form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
             computes them exactly.
         model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
-        learning_rates, task, memory_budget: see `TracInCPBase`.
+        learning_rates, task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         SelectionError: `layers` has a name that the model doesn't have.
@@ -56,6 +56,7 @@ class TracInCP(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         form: Projected | None = None,
     ) -> None:
         if task is not None and sample_wise_grads_per_batch:
@@ -71,6 +72,7 @@ class TracInCP(TracInCPBase):
             learning_rates=learning_rates,
             task=task,
             memory_budget=memory_budget,
+            collate_fn=collate_fn,
         )
         net = eager(model)
         self._streamed = Streamed(

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from headwater.capture import eager
 from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.misplaced import (
+    refuse_misplaced_collator,
     refuse_misplaced_loss,
+    refuse_misplaced_mapping,
     refuse_misplaced_queries,
     refuse_misplaced_tensors,
     refuse_odd_k,
 )
+from headwater.estimators.query_batches import rows_of
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -51,6 +55,8 @@ class TracInCPBase(DataInfluence):
             don't depend on it.
         learning_rates: one per checkpoint; they win over what checkpoints say.
         task: in place of `loss_fn`, for batches that are no tuples.
+        collate_fn: makes a batch of a list of a Dataset's examples, as `DataLoader` takes it; then
+            queries may be such a list, or a Dataset of dicts, too. None stacks tensors and numbers.
         memory_budget: bytes, or a text like "2GB", to be used beyond the model, one batch and the
             result; "auto" is a quarter of the memory available at the call.
 
@@ -76,6 +82,7 @@ class TracInCPBase(DataInfluence):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
@@ -87,6 +94,8 @@ class TracInCPBase(DataInfluence):
         refuse_misplaced_tensors(
             influence_src_dataset, name="influence_src_dataset", task_given=task is not None
         )
+        refuse_misplaced_mapping(influence_src_dataset)
+        refuse_misplaced_collator(collate_fn, influence_src_dataset)
         memory_budget_bytes(memory_budget)
         self.model = model
         self.influence_src_dataset = influence_src_dataset
@@ -95,12 +104,13 @@ class TracInCPBase(DataInfluence):
         self.loss_fn = loss_fn
         self.batch_size = batch_size
         self.memory_budget = memory_budget
+        self.collate_fn = collate_fn
         self._given_task = task
         self._loss_task = self._as_task(loss_fn)
         stored = isinstance(influence_src_dataset, (str, Path))
         if stored and checkpoints is None:
             checkpoints = iter(())
-        self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
+        self._data = self._examples([] if stored else influence_src_dataset, batch_size)
         self._series = CheckpointSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
@@ -133,7 +143,7 @@ class TracInCPBase(DataInfluence):
 
         Args:
             inputs: the queries' model inputs; None asks for self-influence. With a `task`, the
-                whole batch that it reads.
+                whole batch that it reads, or rows as the dataset has them: a list of dicts.
             targets: the queries' targets. None: the model's own output, one number per query, is
                 differentiated instead of the loss.
             k: how many training examples to return per query; None returns all scores.
@@ -195,6 +205,13 @@ class TracInCPBase(DataInfluence):
             return ModelOutput()
         return LossTask(loss_fn, reduction=declared_reduction(loss_fn, batched=self._batched_loss))
 
+    def _examples(self, dataset: Any, batch_size: int | Literal["auto"]) -> TrainingData:
+        """A dataset's examples, in batches as this estimator makes them."""
+        return TrainingData(dataset, batch_size, self._collate)
+
+    def _collate(self, examples: list[Any]) -> Any:
+        return self._loss_task.collate(eager(self.model), examples, self.collate_fn)
+
     @property
     def _batched_loss(self) -> bool | None:
         """Whether `loss_fn` is expected to reduce over its batch; None leaves it to show it."""
@@ -205,7 +222,8 @@ class TracInCPBase(DataInfluence):
         for part in inputs:
             refuse_misplaced_queries(part)
         if self._given_task is not None:
-            return self._given_task, inputs[0]
+            rows = rows_of(inputs[0])
+            return self._given_task, inputs[0] if rows is None else self._collate(rows)
         task = self._loss_task if targets is not None else ModelOutput()
         return task, (*inputs, targets)
 

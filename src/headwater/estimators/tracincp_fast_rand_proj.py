@@ -44,7 +44,7 @@ class TracInCPFastRandProj(TracInCPBase):
         seed: picks the projection, which is drawn from a generator of its own.
         model, final_fc_layer, loss_fn, vectorize: see `TracInCPFast`.
         influence_src_dataset, checkpoints, checkpoints_load_func, batch_size, learning_rates,
-        task, memory_budget: see `TracInCPBase`.
+        task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         InputError: the checkpoints come from a generator, though every query visits them again; or
@@ -72,6 +72,7 @@ class TracInCPFastRandProj(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         show_progress: bool = False,
     ) -> None:
         if isinstance(influence_src_dataset, (str, Path)):
@@ -97,6 +98,7 @@ class TracInCPFastRandProj(TracInCPBase):
             learning_rates=learning_rates,
             task=task,
             memory_budget=memory_budget,
+            collate_fn=collate_fn,
         )
         self.final_fc_layer = final_fc_layer
         self.vectorize = vectorize
