@@ -27,7 +27,7 @@ class TracInCP(TracInCPBase):
 
     Args:
         layers: dotted names of the modules or parameters that count; None takes every parameter
-            that requires grad.
+            that requires grad, which of a model with adapters of PEFT are the adapter's alone.
         sample_wise_grads_per_batch: what `loss_fn` returns: False, a loss per example; True, their
             sum or mean (`loss_fn.reduction` says which). Both are computed the same way.
         form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
@@ -75,9 +75,10 @@ class TracInCP(TracInCPBase):
             collate_fn=collate_fn,
         )
         net = eager(model)
+        self._selection = select(net, layers)
         self._streamed = Streamed(
             net,
-            select(net, layers),
+            self._selection,
             self._series,
             self._data,
             self._loss_task,

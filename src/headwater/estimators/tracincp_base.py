@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from headwater.adapters import adapter_parameters
 from headwater.capture import eager
 from headwater.checkpoints import CheckpointSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
@@ -70,6 +71,9 @@ class TracInCPBase(DataInfluence):
     Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.2.
     """
 
+    # The names of the parameters that count; set by every estimator that is made of them.
+    _selection: tuple[str, ...] = ()
+
     def __init__(
         self,
         model: nn.Module,
@@ -122,6 +126,11 @@ class TracInCPBase(DataInfluence):
             facts["examples"] = str(self._data.count)
         if self._series.count is not None:
             facts["checkpoints"] = str(self._series.count)
+        adapters = {one.adapter: None for one in adapter_parameters(self.model)}
+        if adapters:
+            facts["adapter"] = ", ".join(map(repr, adapters))
+            every = sum(1 for _ in self.model.parameters())
+            facts["parameters"] = f"{len(self._selection)} of {every}"
         return f"{self.get_name()}({', '.join(f'{key}={fact}' for key, fact in facts.items())})"
 
     def influence(  # type: ignore[override]

@@ -77,9 +77,10 @@ class TracInCPFast(TracInCPBase):
         )
         self.final_fc_layer = final_fc_layer
         self.vectorize = vectorize
+        self._selection = select_final_layer(model, final_fc_layer)
         self._streamed = Streamed(
             eager(model),
-            select_final_layer(model, final_fc_layer),
+            self._selection,
             self._series,
             self._data,
             self._loss_task,

@@ -105,9 +105,10 @@ class TracInCPFastRandProj(TracInCPBase):
         self.nearest_neighbors: NearestNeighbors = nearest_neighbors
         self.projection_dim = projection_dim
         self.seed = seed
+        self._selection = select_final_layer(model, final_fc_layer)
         self._example_vectors = ExampleVectors(
             eager(model),
-            select_final_layer(model, final_fc_layer),
+            self._selection,
             self._series,
             form=None if projection_dim is None else Projected(projection_dim, seed),
             memory_budget=memory_budget,
