@@ -154,7 +154,7 @@ def test_an_adapter_that_was_loaded_for_inference_is_selected_too(tmp_path):
 
 
 def test_an_adapter_that_transformers_added_is_read_from_its_file(tmp_path):
-    build, task, loss, batches = CASES["llama"]
+    build, task, _, batches = CASES["llama"]
     build(1).save_pretrained(tmp_path / "1")
     base = llama(0)
     base.load_adapter(str(tmp_path / "1"))

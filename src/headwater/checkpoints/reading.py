@@ -14,7 +14,7 @@ from safetensors import safe_open
 from headwater.checkpoints.recognise import is_pickle_or_zip, is_torchscript
 from headwater.errors import CheckpointError, NoCheckpointsError, UnsafeCheckpointError
 
-# An adapter first: its folder may hold a tokenizer and more, but no other weights that were trained.
+# An adapter first: no other weights in its folder were trained.
 _SAVED_PRETRAINED = (
     "adapter_model.safetensors",
     "model.safetensors",
@@ -26,12 +26,14 @@ _SAVED_PRETRAINED = (
 def read_file(path: str | os.PathLike[str], device: torch.device) -> Mapping[object, object]:
     """What is stored in a checkpoint file, its tensors on `device`.
 
-    A folder stands for the weights that Hugging Face's `save_pretrained` puts into one. Of a `.safetensors` file: {"model": tensors}, and "learning_rate" if its metadata has one.
+    A folder stands for the weights that Hugging Face's `save_pretrained` puts into one. Of a
+    `.safetensors` file: {"model": tensors}, and "learning_rate" if its metadata has one.
 
     Raises:
         NoCheckpointsError: there is no such file.
         UnsafeCheckpointError: reading the file would mean running code that is stored in it.
-        CheckpointError: the folder holds no such file, or the file is cut off, damaged, or of no known format.
+        CheckpointError: the folder holds no such file, or the file is cut off, damaged, or of no
+            known format.
     """
     path = Path(path)
     if path.is_dir():
@@ -60,9 +62,9 @@ def _weights_in(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CheckpointError(
-        f"checkpoint {folder} is a folder without {' or '.join(_SAVED_PRETRAINED[:2])}; expected a "
-        "file (as one of a list; a folder of checkpoints is taken apart only when it is the whole "
-        "`checkpoints` argument)"
+        f"checkpoint {folder} is a folder; expected a file, or what save_pretrained wrote, with "
+        f"{' or '.join(_SAVED_PRETRAINED[:2])} in it (as one of a list; a folder of checkpoints is "
+        "taken apart only when it is the whole `checkpoints` argument)"
     )
 
 

@@ -23,6 +23,7 @@ from headwater.estimators.misplaced import (
     refuse_odd_k,
 )
 from headwater.estimators.query_batches import rows_of
+from headwater.estimators.token_influence import TokenInfluence, token_influence
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -184,6 +185,50 @@ class TracInCPBase(DataInfluence):
         return self._get_k_most_influential(
             arguments, targets, k=k, proponents=proponents, show_progress=show_progress
         )
+
+    def token_influence(
+        self,
+        inputs: Any,
+        indices: Any,
+        *,
+        of: Literal["training", "query"] = "training",
+        show_progress: bool = False,
+    ) -> TokenInfluence:
+        """Each token's part in the scores of some training examples.
+
+            L(w, n)                  = sum over t of l_t(w, n)
+            token_influence(q, n, t) = sum over c of rate_c * <grad L(w_c, q), grad l_t(w_c, n)>
+
+        l_t is the loss of token t of n as a target: how well the model predicts it from what it
+        reads. That t is also read, where later tokens are predicted, is in the losses of those. The
+        sum over t is the example's score. With `of="query"` t is a token of q in place of n.
+
+        Takes a forward and backward pass over the text per token and checkpoint, so it is for a few
+        examples, such as the strongest of a query.
+
+        Args:
+            inputs: the queries, as for `influence`.
+            indices: places of training examples: (E,) for all queries alike, or (Q, K) for each
+                query its own, such as the `indices` of top-k.
+            of: whether tokens of training examples are told apart, or of queries.
+            show_progress: whether a bar is shown, on stderr.
+
+        Returns:
+            on the CPU: scores, the tokens' labels, and the training examples; S is the length of
+            the longest text.
+
+        Raises:
+            InputError: the estimator's task is no sum over tokens (`headwater.tasks.TokenTask`),
+                its training data is a stream or a store, or `indices` has no such examples.
+        """
+        parts: Any = getattr(self, "_streamed", None)
+        if parts is None or isinstance(self.influence_src_dataset, (str, Path)):
+            raise InputError(
+                f"token_influence goes through the model with the training examples, which "
+                f"{self!r} doesn't; make a TracInCP of the dataset"
+            )
+        task, batch = self._query_task((inputs,), None)
+        return token_influence(parts, task, batch, indices, of=of, show_progress=show_progress)
 
     @abstractmethod
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
