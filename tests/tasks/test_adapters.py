@@ -181,12 +181,12 @@ def test_a_merged_or_disabled_adapter_is_refused_with_the_remedy():
 
 
 def test_a_model_that_an_adapter_was_merged_into_for_good_says_what_to_select():
-    model = lora_bert(0).merge_and_unload()
+    model = lora_llama(0).merge_and_unload()
     state = copy.deepcopy(model.state_dict())
-    arguments = (model, [state], SequenceClassification(), classification)
+    arguments = (model, [state], CausalLanguageModelling(), sequences)
     with pytest.raises(SelectionError, match="no parameter of the model requires grad"):
         estimator(*arguments)
-    assert estimator(*arguments, layers=["classifier"]).influence().shape == (5,)
+    assert estimator(*arguments, layers=["lm_head"]).influence().shape == (5,)
 
 
 def test_a_checkpoint_of_another_adapter_does_not_fit():

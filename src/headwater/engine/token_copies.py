@@ -32,6 +32,9 @@ class TokenCopies(TrainingData):
         model: makes of labels what it makes of them before any is left out.
         batch_size: copies per batch; "auto" leaves it to the engine.
 
+    Raises:
+        BatchError: no label of a text counts.
+
     Attributes:
         targets: the label of each token that has a loss, by text.
         places: where these tokens are, by text.
@@ -46,6 +49,8 @@ class TokenCopies(TrainingData):
         batch_size: int | Literal["auto"],
     ) -> None:
         super().__init__([], batch_size)
+        for text in texts:
+            task.refuse_unlabelled(text)
         self._task = task
         self.no_label = task.ignore_index
         self._texts = [task.completed(model, text) for text in texts]

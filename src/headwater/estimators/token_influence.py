@@ -61,8 +61,8 @@ def token_influence(
         raise InputError(f"of is {of!r}; expected 'training' or 'query'")
     if not isinstance(task, TokenTask):
         raise InputError(
-            f"scores by token need a loss that is a sum over tokens, and the estimator's is by "
-            f"{type(task).__name__}; pass it a task such as "
+            f"scores by token need a loss that is a sum over tokens, and the estimator's is that "
+            f"of {type(parts.task).__name__}; pass it a task such as "
             f"headwater.tasks.CausalLanguageModelling()"
         )
     queries = size_of_queries(task, batch)
