@@ -107,7 +107,10 @@ def test_scores_by_token_equal_a_gradient_per_token(case, of):
     scale = float(expected.abs().max())
     torch.testing.assert_close(found.scores, expected, rtol=1e-9, atol=1e-10 * scale)
     whole = made.influence(query)[:, chosen]
-    torch.testing.assert_close(found.scores.sum(-1), whole, rtol=1e-9, atol=1e-10 * scale)
+    # RMS norms of transformers compute in float32, so a sum of gradients is rounded otherwise than
+    # the gradient of a sum.
+    rtol = 1e-6 if case in ("llama", "t5") else 1e-9
+    torch.testing.assert_close(found.scores.sum(-1), whole, rtol=rtol, atol=rtol * scale)
     assert bool((found.scores[found.tokens == -100] == 0).all())
     assert found.indices.tolist() == [chosen, chosen]
 

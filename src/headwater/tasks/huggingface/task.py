@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from headwater.tasks.huggingface.model_call import model_inputs
 from headwater.tasks.huggingface.rows import collate_rows
 from headwater.tasks.task import LossSum, Task
 
@@ -37,8 +38,8 @@ class HuggingFaceTask(Task):
 
     def summed(self, model: nn.Module, batch: Any) -> LossSum:
         # Here and not in `losses`, which is also called on parts of batches, under vmap.
-        if isinstance(batch, Mapping):
-            self.refuse_unlabelled(batch)
+        model_inputs(model, batch, self.labels)
+        self.refuse_unlabelled(batch)
         return super().summed(model, batch)
 
     def size(self, batch: Any) -> int | None:
