@@ -150,7 +150,7 @@ def pairs(count, seed):
     """Sources and targets of unequal lengths, the targets shorter and padded with -100."""
     target = sequences(count, seed + 30)
     labels = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)[:, : LENGTH - 1]
-    return {**sequences(count, seed), "labels": labels}
+    return {**sequences(count, seed), "labels": labels.contiguous()}
 
 
 def singles(batch):

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from headwater.errors import BatchError
 from headwater.tasks.batch import describe
+from headwater.tasks.huggingface.model_call import LABELS
 
 if TYPE_CHECKING:
     from jaxtyping import Int
 
 # What collators of transformers put where a token has no label.
 IGNORE_INDEX = -100
-
-_OTHER_NAMES = ("labels", "label", "label_ids")
 
 
 def labels_of(batch: Any, name: str) -> Tensor:
@@ -27,7 +26,7 @@ def labels_of(batch: Any, name: str) -> Tensor:
     """
     labels = batch.get(name) if isinstance(batch, Mapping) else None
     if labels is None:
-        others = [key for key in _OTHER_NAMES if isinstance(batch, Mapping) and key in batch]
+        others = [key for key in batch if key in LABELS] if isinstance(batch, Mapping) else []
         hint = (
             f"if {others[0]!r} holds them, say so to the task: labels={others[0]!r}"
             if others

@@ -20,6 +20,10 @@ HOW_TO_TOKENISE = (
 )
 
 
+# Collators of transformers rename the first two to the third. None is for the model to read here.
+LABELS = frozenset({"label", "label_ids", "labels"})
+
+
 def is_text(value: Any) -> bool:
     """Whether an entry of a row or batch is a text, or a list of them, also of a list in a list."""
     if isinstance(value, (list, tuple)):
@@ -41,14 +45,14 @@ def model_inputs(model: nn.Module, batch: Any, labels: str) -> dict[str, Any]:
             f"a batch is {describe(batch)}; a mapping is expected whose entries are the model's "
             f"keyword arguments, with the labels under {labels!r}"
         )
-    inputs = {key: value for key, value in batch.items() if key != labels and not is_text(value)}
-    if not inputs and len(batch) > (labels in batch):
-        texts = sorted(key for key, value in batch.items() if key != labels and is_text(value))
+    others = {key: value for key, value in batch.items() if key not in {*LABELS, labels}}
+    inputs = {key: value for key, value in others.items() if not is_text(value)}
+    if others and not inputs:
         raise BatchError(
-            f"a batch has texts under {', '.join(map(repr, texts))} and nothing that a model "
+            f"a batch has texts under {', '.join(map(repr, others))} and nothing that a model "
             f"reads: the dataset isn't tokenised; {HOW_TO_TOKENISE}"
         )
-    for key, value in {**inputs, **{k: v for k, v in batch.items() if k == labels}}.items():
+    for key, value in inputs.items():
         if isinstance(value, (list, tuple)):
             raise BatchError(
                 f"entry {key!r} of a batch is a {type(value).__name__} of {len(value)}; expected a "

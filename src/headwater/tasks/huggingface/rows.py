@@ -11,15 +11,12 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from headwater.errors import BatchError
-from headwater.tasks.huggingface.model_call import HOW_TO_TOKENISE, is_text
+from headwater.tasks.huggingface.model_call import HOW_TO_TOKENISE, LABELS, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
-
-# Collators of transformers rename the first two to the third.
-_LABELS = frozenset({"label", "label_ids", "labels"})
 
 
 def collate_rows(
@@ -55,7 +52,7 @@ def _columns(model: nn.Module, row: Mapping[str, Any], labels: str) -> list[str]
     """The columns that the model's forward pass names, and labels; all but texts if none is."""
     base = getattr(model, "get_base_model", None)
     named = set(inspect.signature((base() if callable(base) else model).forward).parameters)
-    label_names = {*_LABELS, labels}
+    label_names = {*LABELS, labels}
     read = [key for key in row if key in named and key not in label_names]
     if not read:
         read = [key for key in row if key not in label_names and not is_text(row[key])]
