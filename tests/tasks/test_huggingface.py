@@ -3,91 +3,31 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
 
 from headwater import BatchError, LossError, TracInCP
-from headwater.tasks import CausalLanguageModelling, SequenceClassification
-from tests.oracles import tracin
-
-RATES = [0.3, 0.07]
-VOCABULARY, LENGTH, PAD = 29, 6, 0
+from headwater.tasks import (
+    CausalLanguageModelling,
+    Seq2SeqLanguageModelling,
+    SequenceClassification,
+    TokenClassification,
+)
+from tests.tasks.tiny import (
+    bart,
+    bert,
+    bert_of_tokens,
+    check,
+    classification,
+    gpt2,
+    items,
+    llama,
+    pairs,
+    sequences,
+    t5,
+    tagged,
+    tied_llama,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-
-def bert(seed, labels=3, **options):
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=LENGTH + 2,
-        num_labels=labels,
-        **options,
-    )
-    return seeded(seed, lambda: BertForSequenceClassification(config))
-
-
-def gpt2(seed):
-    config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=LENGTH + 2, n_embd=8, n_layer=2, n_head=2, n_inner=12
-    )
-    return seeded(seed, lambda: GPT2LMHeadModel(config))
-
-
-def llama(seed):
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=8,
-        intermediate_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=LENGTH + 2,
-    )
-    return seeded(seed, lambda: LlamaForCausalLM(config))
-
-
-def seeded(seed, build):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build()
-        for parameter in model.parameters():
-            with torch.no_grad():
-                parameter.add_(torch.randn(parameter.shape), alpha=0.2)
-    return model.double()
-
-
-def sequences(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(1, VOCABULARY, (count, LENGTH), generator=generator)
-    lengths = torch.randint(3, LENGTH + 1, (count,), generator=generator)
-    mask = (torch.arange(LENGTH) < lengths[:, None]).long()
-    return {"input_ids": ids * mask, "attention_mask": mask}
-
-
-def classification(count, seed):
-    labels = torch.randint(3, (count,), generator=torch.Generator().manual_seed(seed + 50))
-    return {**sequences(count, seed), "labels": labels}
-
-
-def singles(batch):
-    return [
-        {key: column[i : i + 1] for key, column in batch.items()}
-        for i in range(len(batch["input_ids"]))
-    ]
-
-
-def items(batch):
-    return [{key: column[0] for key, column in single.items()} for single in singles(batch)]
 
 
 def unpadded_sum(model, example):
@@ -107,30 +47,21 @@ def cross_entropy(model, example):
     return F.cross_entropy(model(**inputs).logits, example["labels"])
 
 
-def check(build, task, loss, training, query, batch_size=3):
-    states = [dict(build(seed).state_dict()) for seed in (1, 2)]
-    estimator = TracInCP(
-        build(0),
-        items(training),
-        checkpoints=states,
-        learning_rates=RATES,
-        task=task,
-        batch_size=batch_size,
-    )
-    model = build(0)
-    names = tracin.trainable_names(model)
-    checkpoints = list(zip(states, RATES, strict=True))
-    expected = tracin.influence_scores(
-        model, checkpoints, loss, singles(training), singles(query), names
-    )
-    own = tracin.self_influence(model, checkpoints, loss, singles(training), names)
-    scale = float(expected.abs().max())
-    for unpack in (True, False):
-        scores = estimator.influence(query, unpack_inputs=unpack)
-        torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-10 * scale)
-    torch.testing.assert_close(estimator.influence(), own, rtol=1e-9, atol=0)
-    top = estimator.influence(query, k=2)
-    assert torch.equal(top.indices, tracin.top_k(expected, 2)[0])
+def sum_over_tags(model, example):
+    inputs = {key: column for key, column in example.items() if key != "labels"}
+    logits, labels = model(**inputs).logits[0], example["labels"][0]
+    return sum(F.cross_entropy(logits[t], labels[t]) for t in range(len(labels)) if labels[t] >= 0)
+
+
+def token_by_token(model, example):
+    """Each of the target's tokens from the tokens before it, which the decoder is given."""
+    length = int(example["attention_mask"].sum())
+    source, target = example["input_ids"][:, :length], example["labels"][0]
+    target = target[target != -100]
+    start = torch.tensor([model.config.decoder_start_token_id])
+    read = torch.cat([start, target[:-1]])[None]
+    logits = model(input_ids=source, decoder_input_ids=read, use_cache=False).logits[0]
+    return sum(F.cross_entropy(logits[t], target[t]) for t in range(len(target)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
@@ -139,7 +70,16 @@ def test_sequence_classification_equals_the_oracle(batch_size):
     check(bert, SequenceClassification(), cross_entropy, training, query, batch_size)
 
 
-@pytest.mark.parametrize("build", [gpt2, llama])
+def test_token_classification_equals_the_oracle():
+    check(bert_of_tokens, TokenClassification(), sum_over_tags, tagged(5, 1), tagged(2, 2))
+
+
+@pytest.mark.parametrize("build", [t5, bart])
+def test_sequence_to_sequence_models_equal_the_oracle_with_padding_cut_out(build):
+    check(build, Seq2SeqLanguageModelling(), token_by_token, pairs(5, 1), pairs(2, 2))
+
+
+@pytest.mark.parametrize("build", [gpt2, llama, tied_llama])
 def test_language_models_equal_the_oracle_with_padding_cut_out(build):
     training, query = sequences(5, 3), sequences(2, 4)
     check(build, CausalLanguageModelling(), unpadded_sum, training, query)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from headwater.adapters import refuse_inactive
 from headwater.capture.autograd import gradients as autograd_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALE, disagreements, random_weights
@@ -59,7 +60,12 @@ class Capture:
             yield
 
     def weights_changed(self) -> None:
-        """To be called after a checkpoint was loaded."""
+        """To be called after a checkpoint was loaded.
+
+        Raises:
+            ModelError: selected parameters are an adapter's that is merged or disabled.
+        """
+        refuse_inactive(self.model, self.selection)
         # A loader may put new parameters in the place of the old.
         self._parameters = dict(self.model.named_parameters())
         weights = (*self._parameters.values(), *self.model.buffers())

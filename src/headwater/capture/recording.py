@@ -147,13 +147,16 @@ class Recorder:
 
     def _note(
         self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, rule: Rule
-    ) -> None:
+    ) -> Tensor:
         if not output.requires_grad:
-            return
+            return output
+        if module in self.spread and once_for_all(inputs, self.batch_size):
+            inputs, output = self._spread(inputs, output)
         edges = (get_gradient_edge(output),)
         args = tuple(self._kept(part) for part in inputs)
         versions = _versions(args, {})
         self.records.append(Record(module, args, {}, edges, versions, view=False, rule=rule))
+        return output
 
 
 def once_for_all(args: tuple[Any, ...], batch_size: int | None) -> bool:

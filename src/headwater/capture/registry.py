@@ -33,6 +33,7 @@ class _Entry:
 
 
 _rules: dict[str, _Entry] = {}
+_recognised: list[tuple[Callable[[nn.Module], bool], Rule]] = []
 
 
 def register_rule(
@@ -66,8 +67,22 @@ def register_rule(
     )
 
 
+def recognise(is_one: Callable[[nn.Module], bool], rule: Rule) -> None:
+    """Makes a rule known for layers without a common class.
+
+    Args:
+        is_one: whether a module looks like such a layer; what it takes wrongly disagrees with
+            autograd, and goes through the fallback.
+        rule: as for `register_rule`.
+    """
+    _recognised.append((is_one, rule))
+
+
 def find_rule(module: nn.Module) -> Rule | None:
-    """The rule for a module: of the nearest registered class, if its forward is unchanged."""
+    """The rule for a module: of the nearest registered class, if its forward is unchanged.
+
+    Where no class is registered, of whatever recognises the module.
+    """
     for base in type(module).__mro__:
         entry = _rules.get(_full_name(base))
         if entry is None:
@@ -78,7 +93,7 @@ def find_rule(module: nn.Module) -> Rule | None:
             for method in entry.methods
         )
         return entry.rule if unchanged else None
-    return None
+    return next((rule for is_one, rule in _recognised if is_one(module)), None)
 
 
 def _full_name(cls: type) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from headwater.adapters import adapter_parameters
 from headwater.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:
     Args:
         model: the model whose parameters are named.
         layers: dotted names of modules or parameters. A container's name takes everything under
-            it; a frozen parameter that is named counts. None: every parameter that requires grad.
+            it; a frozen parameter that is named counts. None: every parameter that requires grad;
+            where none does and PEFT's adapters are active, these, which were loaded for inference.
 
     Raises:
         SelectionError: a name isn't in the model, or nothing is selected.
@@ -30,6 +32,8 @@ def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:
         names = tuple(
             name for name, parameter in model.named_parameters() if parameter.requires_grad
         )
+        if not names:
+            names = tuple(one.name for one in adapter_parameters(model))
         if not names:
             raise SelectionError(
                 "no parameter of the model requires grad, so layers=None selects nothing; "

@@ -28,8 +28,9 @@ def default_checkpoints_load_func(model: nn.Module, checkpoint: object) -> float
 
     Args:
         model: gets the checkpoint's numbers in its own tensors.
-        checkpoint: a file of `torch.save` or a `.safetensors` file, by path; a state dict; or a
-            (path or state, learning rate) pair. File and state may be a plain state dict, also
+        checkpoint: a file of `torch.save` or a `.safetensors` file, by path, or a folder that
+            `save_pretrained` of transformers or PEFT wrote; a state dict; or a (path or state,
+            learning rate) pair. File and state may be a plain state dict, also
             with an additional "learning_rate", or a mapping with a state dict under "model",
             "state_dict" or "model_state_dict", next to "learning_rate". A `.safetensors` file has
             "learning_rate" in its metadata. Prefixes that DataParallel, DDP and torch.compile

@@ -14,23 +14,30 @@ from safetensors import safe_open
 from headwater.checkpoints.recognise import is_pickle_or_zip, is_torchscript
 from headwater.errors import CheckpointError, NoCheckpointsError, UnsafeCheckpointError
 
+# An adapter first: no other weights in its folder were trained.
+_SAVED_PRETRAINED = (
+    "adapter_model.safetensors",
+    "model.safetensors",
+    "adapter_model.bin",
+    "pytorch_model.bin",
+)
+
 
 def read_file(path: str | os.PathLike[str], device: torch.device) -> Mapping[object, object]:
     """What is stored in a checkpoint file, its tensors on `device`.
 
-    Of a `.safetensors` file: {"model": tensors}, and "learning_rate" if its metadata has one.
+    A folder stands for the weights that Hugging Face's `save_pretrained` puts into one. Of a
+    `.safetensors` file: {"model": tensors}, and "learning_rate" if its metadata has one.
 
     Raises:
         NoCheckpointsError: there is no such file.
         UnsafeCheckpointError: reading the file would mean running code that is stored in it.
-        CheckpointError: the file is a folder, cut off, damaged, or of no known format.
+        CheckpointError: the folder holds no such file, or the file is cut off, damaged, or of no
+            known format.
     """
     path = Path(path)
     if path.is_dir():
-        raise CheckpointError(
-            f"checkpoint {path} is a folder; expected a file (as one of a list; a folder is taken "
-            "apart only when it is the whole `checkpoints` argument)"
-        )
+        path = _weights_in(path)
     if not path.is_file():
         raise NoCheckpointsError(f"there is no file at checkpoint path {path}; expected a file")
     try:
@@ -48,6 +55,17 @@ def read_file(path: str | os.PathLike[str], device: torch.device) -> Mapping[obj
             "dict: save model.state_dict()"
         )
     return stored
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in _SAVED_PRETRAINED:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(
+        f"checkpoint {folder} is a folder; expected a file, or what save_pretrained wrote, with "
+        f"{' or '.join(_SAVED_PRETRAINED[:2])} in it (as one of a list; a folder of checkpoints is "
+        "taken apart only when it is the whole `checkpoints` argument)"
+    )
 
 
 def _read(path: Path, device: torch.device) -> object:

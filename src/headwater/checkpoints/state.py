@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from headwater.checkpoints.adapter import match_adapter
 from headwater.checkpoints.keys import is_extra_state, match_keys
 from headwater.checkpoints.tied import complete_tied
 from headwater.errors import CheckpointMismatchError
@@ -17,14 +18,18 @@ from headwater.errors import CheckpointMismatchError
 def load_state(model: nn.Module, state: Mapping[str, object], name: str) -> None:
     """Copy the state into the model's own tensors, after all of it was compared with them.
 
-    Prefixes of wrappers are seen through. Numbers of another dtype are cast. A module's extra
+    Prefixes of wrappers are seen through. A state of PEFT's that holds the adapter alone leaves the
+    rest of the model as it is. Numbers of another dtype are cast. A module's extra
     state (`get_extra_state`) is loaded where the checkpoint has it, and may be missing.
 
     Raises:
         CheckpointMismatchError: a key is missing or unexpected, or a shape differs.
     """
     own: dict[str, object] = model.state_dict()
-    match = complete_tied(match_keys(list(own), list(state)), own, state, name)
+    adapter = match_adapter(model, state)
+    if adapter is not None:
+        own = {key: value for key, value in own.items() if key in adapter}
+    match = adapter or complete_tied(match_keys(list(own), list(state)), own, state, name)
     differences = list(_differences(own, state, match))
     if differences:
         many = (
@@ -49,7 +54,12 @@ def load_state(model: nn.Module, state: Mapping[str, object], name: str) -> None
     except RuntimeError as error:
         raise _mismatch(name, f"load_state_dict says {error}") from error
     # Modules with loading code of their own may still disagree with what `state_dict` promised.
-    refused = [key for keys in left or () for key in keys if not is_extra_state(key)]
+    refused = [
+        key
+        for keys in left or ()
+        for key in keys
+        if not is_extra_state(key) and (adapter is None or key in own)
+    ]
     if refused:
         raise _mismatch(name, f"load_state_dict does not take {', '.join(map(repr, refused))}")
 

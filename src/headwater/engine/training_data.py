@@ -24,7 +24,7 @@ from torch.utils.data import (
 from headwater.errors import HeadwaterWarning, InputError, ShuffledLoaderError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # Where a batch size can't be measured: reading an example twice could lose it from a stream.
 STREAM_BATCH_SIZE = 64
@@ -39,19 +39,26 @@ class TrainingData:
         source: a Dataset (or any sequence of examples), batched here; or a DataLoader, taken as
             it is.
         batch_size: examples per batch of a Dataset; "auto" leaves it to the engine.
+        collate: makes a batch of a Dataset's examples; a loader has its own way.
 
     Raises:
         ShuffledLoaderError: the loader's order isn't fixed.
         InputError: the source or the batch size is of the wrong kind.
     """
 
-    def __init__(self, source: Any, batch_size: int | Literal["auto"]) -> None:
+    def __init__(
+        self,
+        source: Any,
+        batch_size: int | Literal["auto"],
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> None:
         if batch_size != "auto" and (
             not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1
         ):
             raise InputError(f"batch_size is {batch_size!r}; expected a positive int or 'auto'")
         self._source = source
         self._batch_size = batch_size
+        self._collate = collate
         if isinstance(source, DataLoader):
             _refuse_shuffling(source)
             _warn_of_left_out(source)
@@ -96,7 +103,7 @@ class TrainingData:
         """
         loader = self._source
         if not isinstance(loader, DataLoader):
-            loader = DataLoader(self._source, batch_size=batch_size, shuffle=False)
+            loader = self._loader(batch_size)
         return _slices(loader) if _only_stacks_rows(loader) else iter(loader)
 
     def number_of_batches(self, batch_size: int) -> int | None:
@@ -113,7 +120,7 @@ class TrainingData:
         """
         loader = self._source
         if not isinstance(loader, DataLoader):
-            loader = DataLoader(self._source)
+            loader = self._loader(1)
         if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
             return None
         index = next(islice(loader.sampler, place, None), None)
@@ -133,7 +140,7 @@ class TrainingData:
         if self._is_stream:
             return list(spread)
         if not isinstance(loader, DataLoader):
-            size, collate = self.batch_size or SAMPLE_BATCH_SIZE, default_collate
+            size, collate = self.batch_size or SAMPLE_BATCH_SIZE, self._collate
         elif loader.batch_sampler is None:
             return [loader.collate_fn(batch) for batch in spread]
         else:
@@ -162,7 +169,7 @@ class TrainingData:
             chosen = [in_order[place] for place in chosen]
         part: Subset[Any] = Subset(dataset, chosen)
         if not isinstance(self._source, DataLoader):
-            return TrainingData(part, self._batch_size)
+            return TrainingData(part, self._batch_size, self._collate)
         size, collate = self._source.batch_size or STREAM_BATCH_SIZE, self._source.collate_fn
         return TrainingData(DataLoader(part, batch_size=size, collate_fn=collate), "auto")
 
@@ -170,7 +177,12 @@ class TrainingData:
         """The first few examples as a batch, to measure on; None for an empty dataset."""
         dataset: Sequence[Any] = self._source
         examples = [dataset[index] for index in range(min(size, len(dataset)))]
-        return default_collate(examples) if examples else None
+        return self._collate(examples) if examples else None
+
+    def _loader(self, batch_size: int) -> DataLoader[Any]:
+        return DataLoader(
+            self._source, batch_size=batch_size, shuffle=False, collate_fn=self._collate
+        )
 
 
 def _only_stacks_rows(loader: DataLoader[Any]) -> bool:

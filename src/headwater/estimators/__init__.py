@@ -3,6 +3,7 @@
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.stored import GradientStore, StoreTopK
+from headwater.estimators.token_influence import TokenInfluence
 from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.estimators.tracincp_fast import TracInCPFast
@@ -13,6 +14,7 @@ __all__ = [
     "GradientStore",
     "KMostInfluentialResults",
     "StoreTopK",
+    "TokenInfluence",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",

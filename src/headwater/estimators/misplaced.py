@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +45,37 @@ def refuse_misplaced_tensors(dataset: Any, *, name: str, task_given: bool) -> No
             f"would be {len(dataset)} examples; if they are columns, pass "
             f"torch.utils.data.TensorDataset(X, y)"
             f"{'; if they are examples, pass them as a list' if task_given else ''}"
+        )
+
+
+def refuse_misplaced_mapping(dataset: Any) -> None:
+    """Raises InputError for a dict of columns, or of splits, in the place of a dataset."""
+    if isinstance(dataset, Mapping) and all(isinstance(key, str) for key in dataset):
+        columns = [key for key, part in dataset.items() if isinstance(part, (Tensor, list))]
+        expected = (
+            "a Dataset of examples: datasets.Dataset.from_dict(...), or a list of dicts"
+            if columns
+            else f"one of its entries, a Dataset: {describe(dataset)}"
+        )
+        raise InputError(f"influence_src_dataset is {describe(dataset)}; expected {expected}")
+
+
+def refuse_misplaced_collator(collate_fn: Any, dataset: Any) -> None:
+    """Raises InputError for a collator that can't be called, or beside a loader that has one."""
+    if collate_fn is None:
+        return
+    if isinstance(collate_fn, type) or not callable(collate_fn):
+        came = collate_fn.__name__ if isinstance(collate_fn, type) else type(collate_fn).__name__
+        raise InputError(
+            f"collate_fn is {'the class ' if isinstance(collate_fn, type) else 'a '}{came}; "
+            f"expected a function, or an object such as "
+            f"transformers.DataCollatorWithPadding(tokenizer), that makes a batch of a list of "
+            f"examples"
+        )
+    if isinstance(dataset, DataLoader):
+        raise InputError(
+            "collate_fn is given beside a DataLoader, which makes batches its own way; give "
+            "collate_fn to the DataLoader, or pass the loader's dataset"
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from headwater.engine import TrainingData
@@ -14,6 +16,19 @@ if TYPE_CHECKING:
 
 # Queries that go through the model at a time.
 QUERIES = 256
+
+
+def rows_of(queries: Any) -> list[Any] | None:
+    """The rows of queries that are given as a dataset has them; None for what is a batch already.
+
+    Rows are dicts, in a list or in a dataset with a length, such as Hugging Face's.
+    """
+    if isinstance(queries, (Mapping, tuple, str, Tensor)) or not hasattr(queries, "__getitem__"):
+        return None
+    count = len(queries) if isinstance(queries, Sized) else 0
+    if not count or not isinstance(queries[0], Mapping):
+        return None
+    return [queries[place] for place in range(count)]
 
 
 def query_batches(task: Task, batch: Any) -> tuple[TrainingData, int]:

@@ -29,13 +29,13 @@ class TracInCP(TracInCPBase):
 
     Args:
         layers: dotted names of the modules or parameters that count; None takes every parameter
-            that requires grad.
+            that requires grad, which of a model with adapters of PEFT are the adapter's alone.
         sample_wise_grads_per_batch: what `loss_fn` returns: False, a loss per example; True, their
             sum or mean (`loss_fn.reduction` says which). Both are computed the same way.
         form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
             computes them exactly.
         model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
-        learning_rates, task, memory_budget: see `TracInCPBase`.
+        learning_rates, task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         SelectionError: `layers` has a name that the model doesn't have.
@@ -58,6 +58,7 @@ class TracInCP(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         form: Projected | None = None,
     ) -> None:
         if task is not None and sample_wise_grads_per_batch:
@@ -73,11 +74,13 @@ class TracInCP(TracInCPBase):
             learning_rates=learning_rates,
             task=task,
             memory_budget=memory_budget,
+            collate_fn=collate_fn,
         )
         net = eager(model)
+        self._selection = select(net, layers)
         self._streamed = Streamed(
             net,
-            select(net, layers),
+            self._selection,
             self._series,
             self._data,
             self._loss_task,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from headwater.adapters import adapter_parameters
+from headwater.capture import eager
 from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
@@ -16,12 +18,16 @@ from headwater.estimators.asked import scores_of
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.description import described
 from headwater.estimators.misplaced import (
+    refuse_misplaced_collator,
     refuse_misplaced_loss,
+    refuse_misplaced_mapping,
     refuse_misplaced_queries,
     refuse_misplaced_tensors,
     refuse_odd_k,
 )
+from headwater.estimators.query_batches import rows_of
 from headwater.estimators.question import Question
+from headwater.estimators.token_influence import TokenInfluence, token_influence
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -57,6 +63,8 @@ class TracInCPBase(DataInfluence):
             don't depend on it.
         learning_rates: one per checkpoint; they win over what checkpoints say.
         task: in place of `loss_fn`, for batches that are no tuples.
+        collate_fn: makes a batch of a list of a Dataset's examples, as `DataLoader` takes it; then
+            queries may be such a list, or a Dataset of dicts, too. None stacks tensors and numbers.
         memory_budget: bytes, or a text like "2GB", to be used beyond the model, one batch and the
             result; "auto" is a quarter of the memory available at the call.
 
@@ -70,6 +78,9 @@ class TracInCPBase(DataInfluence):
     Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.2.
     """
 
+    # The names of the parameters that count; set by every estimator that is made of them.
+    _selection: tuple[str, ...] = ()
+
     def __init__(
         self,
         model: nn.Module,
@@ -82,6 +93,7 @@ class TracInCPBase(DataInfluence):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
@@ -93,6 +105,8 @@ class TracInCPBase(DataInfluence):
         refuse_misplaced_tensors(
             influence_src_dataset, name="influence_src_dataset", task_given=task is not None
         )
+        refuse_misplaced_mapping(influence_src_dataset)
+        refuse_misplaced_collator(collate_fn, influence_src_dataset)
         memory_budget_bytes(memory_budget)
         self.model = model
         self.influence_src_dataset = influence_src_dataset
@@ -101,12 +115,13 @@ class TracInCPBase(DataInfluence):
         self.loss_fn = loss_fn
         self.batch_size = batch_size
         self.memory_budget = memory_budget
+        self.collate_fn = collate_fn
         self._given_task = task
         self._loss_task = self._as_task(loss_fn)
         stored = isinstance(influence_src_dataset, (str, Path))
         if stored and checkpoints is None:
             checkpoints = iter(())
-        self._data = TrainingData([] if stored else influence_src_dataset, batch_size)
+        self._data = self._examples([] if stored else influence_src_dataset, batch_size)
         self._series = BoundSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
@@ -118,6 +133,11 @@ class TracInCPBase(DataInfluence):
             facts["examples"] = str(self._data.count)
         if self._series.count is not None:
             facts["checkpoints"] = str(self._series.count)
+        adapters = {one.adapter: None for one in adapter_parameters(self.model)}
+        if adapters:
+            facts["adapter"] = ", ".join(map(repr, adapters))
+            every = sum(1 for _ in self.model.parameters())
+            facts["parameters"] = f"{len(self._selection)} of {every}"
         return f"{self.get_name()}({', '.join(f'{key}={fact}' for key, fact in facts.items())})"
 
     def influence(  # type: ignore[override]
@@ -139,7 +159,7 @@ class TracInCPBase(DataInfluence):
 
         Args:
             inputs: the queries' model inputs; None asks for self-influence. With a `task`, the
-                whole batch that it reads.
+                whole batch that it reads, or rows as the dataset has them: a list of dicts.
             targets: the queries' targets. None: the model's own output, one number per query, is
                 differentiated instead of the loss.
             k: how many training examples to return per query; None returns all scores.
@@ -264,6 +284,50 @@ class TracInCPBase(DataInfluence):
         filled.add(0, matrix)
         return filled
 
+    def token_influence(
+        self,
+        inputs: Any,
+        indices: Any,
+        *,
+        of: Literal["training", "query"] = "training",
+        show_progress: bool = False,
+    ) -> TokenInfluence:
+        """Each token's part in the scores of some training examples.
+
+            L(w, n)                  = sum over t of l_t(w, n)
+            token_influence(q, n, t) = sum over c of rate_c * <grad L(w_c, q), grad l_t(w_c, n)>
+
+        l_t is the loss of token t of n as a target: how well the model predicts it from what it
+        reads. That t is also read, where later tokens are predicted, is in the losses of those. The
+        sum over t is the example's score. With `of="query"` t is a token of q in place of n.
+
+        Takes a forward and backward pass over the text per token and checkpoint, so it is for a few
+        examples, such as the strongest of a query.
+
+        Args:
+            inputs: the queries, as for `influence`.
+            indices: places of training examples: (E,) for all queries alike, or (Q, K) for each
+                query its own, such as the `indices` of top-k.
+            of: whether tokens of training examples are told apart, or of queries.
+            show_progress: whether a bar is shown, on stderr.
+
+        Returns:
+            on the CPU: scores, the tokens' labels, and the training examples; S is the length of
+            the longest text.
+
+        Raises:
+            InputError: the estimator's task is no sum over tokens (`headwater.tasks.TokenTask`),
+                its training data is a stream or a store, or `indices` has no such examples.
+        """
+        parts: Any = getattr(self, "_streamed", None)
+        if parts is None or isinstance(self.influence_src_dataset, (str, Path)):
+            raise InputError(
+                f"token_influence goes through the model with the training examples, which "
+                f"{self!r} doesn't; make a TracInCP of the dataset"
+            )
+        task, batch = self._query_task((inputs,), None)
+        return token_influence(parts, task, batch, indices, of=of, show_progress=show_progress)
+
     @abstractmethod
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
@@ -293,6 +357,13 @@ class TracInCPBase(DataInfluence):
             return ModelOutput()
         return LossTask(loss_fn, reduction=declared_reduction(loss_fn, batched=self._batched_loss))
 
+    def _examples(self, dataset: Any, batch_size: int | Literal["auto"]) -> TrainingData:
+        """A dataset's examples, in batches as this estimator makes them."""
+        return TrainingData(dataset, batch_size, self._collate)
+
+    def _collate(self, examples: list[Any]) -> Any:
+        return self._loss_task.collate(eager(self.model), examples, self.collate_fn)
+
     @property
     def _batched_loss(self) -> bool | None:
         """Whether `loss_fn` is expected to reduce over its batch; None leaves it to show it."""
@@ -303,7 +374,8 @@ class TracInCPBase(DataInfluence):
         for part in inputs:
             refuse_misplaced_queries(part)
         if self._given_task is not None:
-            return self._given_task, inputs[0]
+            rows = rows_of(inputs[0])
+            return self._given_task, inputs[0] if rows is None else self._collate(rows)
         task = self._loss_task if targets is not None else ModelOutput()
         return task, (*inputs, targets)
 

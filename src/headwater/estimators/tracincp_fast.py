@@ -40,7 +40,7 @@ class TracInCPFast(TracInCPBase):
         form: `Projected(dim, seed)` estimates scores from that many numbers per gradient; None
             computes them exactly.
         model, influence_src_dataset, checkpoints, checkpoints_load_func, batch_size,
-        learning_rates, task, memory_budget: see `TracInCPBase`.
+        learning_rates, task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         SelectionError: the model has no such layer.
@@ -62,6 +62,7 @@ class TracInCPFast(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         form: Projected | None = None,
     ) -> None:
         super().__init__(
@@ -74,12 +75,14 @@ class TracInCPFast(TracInCPBase):
             learning_rates=learning_rates,
             task=task,
             memory_budget=memory_budget,
+            collate_fn=collate_fn,
         )
         self.final_fc_layer = final_fc_layer
         self.vectorize = vectorize
+        self._selection = select_final_layer(model, final_fc_layer)
         self._streamed = Streamed(
             eager(model),
-            select_final_layer(model, final_fc_layer),
+            self._selection,
             self._series,
             self._data,
             self._loss_task,

@@ -50,7 +50,7 @@ class TracInCPFastRandProj(TracInCPBase):
         seed: picks the projection, which is drawn from a generator of its own.
         model, final_fc_layer, loss_fn, vectorize: see `TracInCPFast`.
         influence_src_dataset, checkpoints, checkpoints_load_func, batch_size, learning_rates,
-        task, memory_budget: see `TracInCPBase`.
+        task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         InputError: the checkpoints come from a generator, though every query visits them again; or
@@ -78,6 +78,7 @@ class TracInCPFastRandProj(TracInCPBase):
         learning_rates: Iterable[float] | None = None,
         task: Task | None = None,
         memory_budget: int | str = "auto",
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         show_progress: bool = False,
     ) -> None:
         if isinstance(influence_src_dataset, (str, Path)):
@@ -103,17 +104,18 @@ class TracInCPFastRandProj(TracInCPBase):
             learning_rates=learning_rates,
             task=task,
             memory_budget=memory_budget,
+            collate_fn=collate_fn,
         )
         self.final_fc_layer = final_fc_layer
         self.vectorize = vectorize
         self.nearest_neighbors: NearestNeighbors = nearest_neighbors
         self.projection_dim = projection_dim
         self.seed = seed
-        selection = select_final_layer(model, final_fc_layer)
-        self._series = self._series.selecting(selection)
+        self._selection = select_final_layer(model, final_fc_layer)
+        self._series = self._series.selecting(self._selection)
         self._example_vectors = ExampleVectors(
             eager(model),
-            selection,
+            self._selection,
             self._series,
             form=None if projection_dim is None else Projected(projection_dim, seed),
             memory_budget=memory_budget,

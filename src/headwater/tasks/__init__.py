@@ -1,15 +1,26 @@
 """What is differentiated: a model and a batch become one loss per example."""
 
-from headwater.tasks.huggingface import CausalLanguageModelling, SequenceClassification
+from headwater.tasks.huggingface import (
+    CausalLanguageModelling,
+    HuggingFaceTask,
+    Seq2SeqLanguageModelling,
+    SequenceClassification,
+    TokenClassification,
+    TokenTask,
+)
 from headwater.tasks.loss import LossTask
 from headwater.tasks.output import ModelOutput
 from headwater.tasks.task import LossSum, Task
 
 __all__ = [
     "CausalLanguageModelling",
+    "HuggingFaceTask",
     "LossSum",
     "LossTask",
     "ModelOutput",
+    "Seq2SeqLanguageModelling",
     "SequenceClassification",
     "Task",
+    "TokenClassification",
+    "TokenTask",
 ]

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from headwater.errors import LossError
 from headwater.tasks import batch as batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import nn
 
@@ -68,6 +71,18 @@ class Task(ABC):
                 f"number per example, shape (B,)"
             )
         return losses
+
+    def collate(
+        self, model: nn.Module, examples: list[Any], collate_fn: Callable[[list[Any]], Any] | None
+    ) -> Any:
+        """The batch of some examples of a Dataset.
+
+        Args:
+            model: what will read the batch.
+            examples: as the Dataset gives them.
+            collate_fn: the user's; None stacks tensors and numbers.
+        """
+        return (default_collate if collate_fn is None else collate_fn)(examples)
 
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         """The examples from `start` to before `stop` of a batch of `size`, as a batch.

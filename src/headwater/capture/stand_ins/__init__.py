@@ -1,5 +1,5 @@
 """A stand-in per layer type whose parameters are used deep inside it; importing registers all."""
 
-from headwater.capture.stand_ins import attention, recurrent
+from headwater.capture.stand_ins import attention, lookup, recurrent, relative_bias
 
-__all__ = ["attention", "recurrent"]
+__all__ = ["attention", "lookup", "recurrent", "relative_bias"]

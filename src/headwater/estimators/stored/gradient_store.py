@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture, PlanChanged
-from headwater.engine import TrainingData
 from headwater.errors import InputError, StoreMismatchError
 from headwater.estimators.asked import scores_of
 from headwater.estimators.description import described
@@ -286,7 +285,7 @@ class GradientStore:
         refuse_misplaced_tensors(
             dataset, name="dataset", task_given=estimator._given_task is not None
         )
-        data = TrainingData(dataset, "auto")
+        data = estimator._examples(dataset, "auto")
         with self._writing() as writer:
             filling = Filling(
                 self._parts,
@@ -323,7 +322,8 @@ class GradientStore:
             writer.clean(self._manifest)
 
     def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        unpack = self._estimator._given_task is None and isinstance(inputs, (tuple, list))
+        arguments = tuple(inputs) if unpack else (inputs,)
         return self._estimator._query_task(arguments, targets)
 
     def _show(self, manifest: Manifest) -> None:
