@@ -54,5 +54,5 @@ clean:
 	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,hf,faiss,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,faiss,tables,cli,dev]'
 	@touch $@
