@@ -121,7 +121,9 @@ class TracInCPBase(DataInfluence):
         stored = isinstance(influence_src_dataset, (str, Path))
         if stored and checkpoints is None:
             checkpoints = iter(())
-        self._data = self._examples([] if stored else influence_src_dataset, batch_size)
+        source = [] if stored else influence_src_dataset
+        # Not by `_examples`: a warning points at the caller, so many calls up.
+        self._data = TrainingData(source, batch_size, self._collate)
         self._series = BoundSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
