@@ -8,9 +8,10 @@ Usage: python -m benchmarks.against_peers [W1 W2 ...] [--methods METHOD ...] [--
            [--threads 1] [--examples N] [--limit SECONDS] [--json FILE] [--markdown FILE]
 
 A peer that would take longer than --limit for a question, all rounds together, is given the first
-so many training examples only, and its own plain pass goes over those; the table says how many.
-headwater always gets all. What FILE has of other workloads stays there, and of other methods if it
-was measured with the same versions, so that a long run can be done in parts.
+so many training examples only, and its own plain pass goes over those; the table says how many, and
+headwater is timed on as many once more, to be compared with. It always gets all as well. What FILE
+has of other workloads stays there, and of other methods if it was measured with the same versions,
+so that a long run can be done in parts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from benchmarks.answering import ALL_SCORES, QUESTIONS
 from benchmarks.machine import header
 from benchmarks.methods import HEADWATER, METHODS, PLAIN, Method
 from benchmarks.process import ProcessFailed, one
-from benchmarks.tables import facts, workload_section
+from benchmarks.tables import facts, memory, workload_section
 from benchmarks.workloads import WORKLOADS, case
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Comparison:
         self.plain_batch = self._one(PLAIN, "--limit", options.limit)["plain_batch"]
         self.expected: dict[str, Tensor] = {}
         self._plain_memory: dict[tuple[str, int], int | None] = {}
+        self._headwater: dict[int, dict[str, float]] = {}
 
     def result(self, methods: list[Method]) -> dict[str, Any]:
         """What is written down of the workload."""
@@ -85,6 +87,8 @@ class Comparison:
         for question, found in row["questions"].items():
             if "ratio" in found:
                 found["memory"] = self._memory(method, question, row)
+        if row["N"] != row["N of the workload"]:
+            row["headwater there"] = self._headwater_at(row["N"])
         found = torch.load(scores) if scores.exists() else {}
         if method is HEADWATER:
             if row.get("from autograd", 0.0) > TOLERANCE:
@@ -102,6 +106,25 @@ class Comparison:
                 )
                 row["over what it covers"] = asdict(difference(found[ALL_SCORES], covered))
         return row
+
+    def _headwater_at(self, count: int) -> dict[str, float]:
+        """Ratios of headwater on the first so many examples.
+
+        What a call costs once, and the queries, weigh more there than at full size, for every
+        method: a multiple of the ratio at full size would compare two different things.
+        """
+        if count not in self._headwater:
+            found = self._one(
+                HEADWATER,
+                *("--rounds", self.options.rounds, "--plain-batch", self.plain_batch),
+                *("--examples", count),
+            )
+            self._headwater[count] = {
+                question: times["ratio"]
+                for question, times in found["questions"].items()
+                if "ratio" in times
+            }
+        return self._headwater[count]
 
     def _memory(self, method: Method, question: str, row: dict[str, Any]) -> dict[str, Any]:
         count = ["--examples", row["N"]]
@@ -127,8 +150,7 @@ def _line(row: dict[str, Any]) -> str:
         if "ratio" not in found:
             said.append(f"{question}: {found.get('error', 'not offered')}")
             continue
-        peak = (found["memory"].get("peak") or 0) / 2**20
-        said.append(f"{question} {found['ratio']:.2f} ({peak:.0f} MB)")
+        said.append(f"{question} {found['ratio']:.2f} ({memory(found['memory'])})")
     apart = row.get("difference", {})
     said += [f"{question} differ by {d['largest']:.1e}" for question, d in apart.items()]
     if "over what it covers" in row:

@@ -42,7 +42,8 @@ def workload_section(name: str, result: dict[str, Any]) -> str:
     parts = [
         f"### {name}: {says['says']}",
         f"N = {says['N']:,}, Q = {says['Q']:,}, C = {says['C']}.",
-        "Time, in plain passes (lowest to highest round), and as a multiple of headwater's:",
+        "Time, in plain passes (lowest to highest round), and as a multiple of headwater's on the "
+        "same examples:",
         table(
             ["method", "N", "batch", *QUESTIONS],
             [_time_row(row, own, says["N"]) for row in result["rows"]],
@@ -80,9 +81,13 @@ def _time(row: dict[str, Any], own: dict[str, Any], question: str) -> str:
     text = f"{number(found['ratio'])} ({number(found['from'])} to {number(found['to'])})"
     if found["rounds"] < 5:
         text += f", {found['rounds']} rounds" if found["rounds"] > 1 else ", 1 round"
-    own_ratio = own["questions"].get(question, {}).get("ratio")
-    if row is not own and own_ratio is not None:
-        text += f"; × {number(found['ratio'] / own_ratio)}"
+    if row is own:
+        return text
+    there = row.get("headwater there")
+    if there is not None and question in there:
+        text += f"; × {number(found['ratio'] / there[question])} of {number(there[question])}"
+    elif row["N"] == own.get("N") and "ratio" in own["questions"].get(question, {}):
+        text += f"; × {number(found['ratio'] / own['questions'][question]['ratio'])}"
     return text
 
 
@@ -100,6 +105,8 @@ def _memory_row(row: dict[str, Any], total: int) -> list[str]:
 
 def memory(found: dict[str, Any] | None) -> str:
     """A peak in MB and as a multiple of the plain pass's."""
+    if found and "error" in found:
+        return f"fails: {found['error']}"
     if not found or found.get("peak") is None:
         return "–"
     text = f"{number(found['peak'] / 2**20)} MB"

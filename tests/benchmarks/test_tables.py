@@ -39,9 +39,23 @@ def test_nothing_in_a_cell_ends_it():
 
 def test_a_peer_stands_beside_its_multiple_of_headwaters_ratio():
     questions = {ALL_SCORES: timed(50.0), SELF_INFLUENCE: timed(1.0, rounds=2)}
-    times, _, _ = cells(section(questions=questions), "peer")
-    assert times[1:4] == ["first 128", "64", "50.0 (50.0 to 50.0); × 100"]
+    times, _, _ = cells(section(questions=questions, N=1000), "peer")
+    assert times[1:4] == ["all", "64", "50.0 (50.0 to 50.0); × 100"]
     assert times[4] == "1.00 (0.99 to 1.01), 2 rounds; × 4.00"
+
+
+def test_a_peer_with_fewer_examples_is_compared_with_headwater_on_as_many():
+    questions = {ALL_SCORES: timed(50.0), SELF_INFLUENCE: timed(1.0)}
+    there = {ALL_SCORES: 2.5}
+    times, _, _ = cells(section(questions=questions, **{"headwater there": there}), "peer")
+    assert times[1:4] == ["first 128", "64", "50.0 (50.0 to 50.0); × 20.0 of 2.50"]
+    assert times[4] == "1.00 (0.99 to 1.01)"
+
+
+def test_memory_that_could_not_be_measured_says_why():
+    questions = {ALL_SCORES: timed(1.0, peak={"error": "killed"})}
+    _, memory, _ = cells(section(questions=questions), "peer")
+    assert memory[2] == "fails: killed"
 
 
 def test_headwater_has_all_examples_and_no_multiple():
