@@ -32,18 +32,15 @@ def force(monkeypatch: pytest.MonkeyPatch, name: str, answer: bool) -> None:
         monkeypatch.setattr(module, name, lambda *_, **__: answer)
 
 
-@pytest.fixture(params=["one piece", "many pieces"])
+@pytest.fixture(params=["one piece, in windows", "many pieces, in bands"])
 def scratch(request, monkeypatch):
-    if request.param == "many pieces":
+    many = request.param.startswith("many")
+    force(monkeypatch, "bands_are_cheaper", many)
+    if many:
         monkeypatch.setattr(cost, "SCRATCH_BYTES", 8)
 
 
-@pytest.fixture(params=["in bands", "in windows"])
-def bands(request, monkeypatch):
-    force(monkeypatch, "bands_are_cheaper", request.param == "in bands")
-
-
-@pytest.mark.usefixtures("scratch", "bands")
+@pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 def test_every_pair_of_forms_has_its_dot_product(left, right, written_out, monkeypatch):
@@ -55,7 +52,7 @@ def test_every_pair_of_forms_has_its_dot_product(left, right, written_out, monke
     assert_close(dot(examples, queries), expected.mT, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("factors", [True, False])
 @pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize(("left", "right"), PAIRS)
@@ -70,7 +67,7 @@ def test_queries_prepared_for_many_examples_have_the_same_products(
     assert_close(dot(prepared, examples), of_queries @ of_examples.mT, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.usefixtures("scratch", "bands")
+@pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("factors", [True, False])
 @every_kind
 def test_squared_norms(kind, factors, monkeypatch):
@@ -79,7 +76,7 @@ def test_squared_norms(kind, factors, monkeypatch):
     assert_close(form.squared_norm(), expected.square().sum(1), rtol=1e-12, atol=0)
 
 
-@pytest.mark.usefixtures("bands")
+@pytest.mark.usefixtures("scratch")
 @every_kind
 def test_what_is_written_out_summed_and_cut(kind):
     form, expected = KINDS[kind](B, generator(4))
