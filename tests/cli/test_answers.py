@@ -182,6 +182,40 @@ def test_settings_of_the_file_count(headwater, written, setting):
     assert json.loads(out)["rows"] != json.loads(plainly)["rows"]
 
 
+DICTS = """
+from headwater import Task
+
+
+class OfDicts(Task):
+    def losses(self, model, batch):
+        return nn.functional.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+
+
+def train_dataset():
+    return [{"x": X[n], "y": Y[n]} for n in range(30)]
+
+
+def query_dataset():
+    return DataLoader([{"x": X[n], "y": Y[n]} for n in range(30, 40)], batch_size=3)
+
+
+task = OfDicts()
+checkpoints ="""
+
+
+def test_batches_may_be_dicts_that_a_task_reads(headwater, written):
+    asked = ("--queries", "2,0", "--json")
+    _, plainly, _ = headwater("influence", written(), *asked)
+    path = written(("checkpoints =", DICTS), name="dicts.py")
+    status, out, _ = headwater("influence", path, *asked)
+    assert status == 0
+    found, expected = json.loads(out)["rows"], json.loads(plainly)["rows"]
+    assert [(row["query"], row["id"]) for row in found] == [
+        (row["query"], row["id"]) for row in expected
+    ]
+    assert headwater("check", path, "--no-cost")[0] == 0
+
+
 def test_the_final_layer_alone(headwater, written):
     final = ("loss_fn =", 'final_layer = "2"\nloss_fn =')
     deep = (

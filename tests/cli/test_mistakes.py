@@ -94,6 +94,14 @@ def test_a_mistake_in_the_file(headwater, written, changes, line, said):
     assert said in err
 
 
+def test_a_file_may_be_called_as_a_module_of_python_is(headwater, written):
+    import random
+
+    path = written(name="random.py")
+    assert headwater("self-influence", path)[0] == 0
+    assert sys.modules["random"] is random
+
+
 def test_a_query_dataset_that_is_a_stream(headwater, written):
     path = written(("return TensorDataset(X[30:], Y[30:])", "return iter([])"))
     status, _, err = headwater("influence", path)

@@ -446,6 +446,7 @@ def test_self_influence_has_no_queries_to_add_up():
         lambda found, path: found.tensor(),
         lambda found, path: found.over_examples("who"),
         lambda found, path: found.to_csv(path),
+        lambda found, path: found.top_k(N),
     ],
 )
 def test_a_stream_of_another_length_than_its_columns_is_noticed(count, ask, tmp_path):

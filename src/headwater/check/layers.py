@@ -84,6 +84,21 @@ def layers_of(estimator: TracInCPBase, places: Sequence[int]) -> Layers:
     )
 
 
+def stored_pass(estimator: TracInCPBase, size: int) -> None:
+    """All that an exact store of the first examples takes, but for the disk."""
+    parts = parts_of(estimator).with_form(None)
+    capture = Capture(parts.net, parts.selection)
+    data = parts.data.subset(range(size))
+    passing = gradient_pass(parts, capture, data, parts.task, kind="training example")
+    done = False
+    while not done:
+        with suppress(PlanChanged), borrowed(parts.net):
+            with passing.begun(batch_size=None, skip=0) as (_, batches):
+                for recorded in batches:
+                    _stored_bytes(recorded, "factored")
+            done = True
+
+
 def _recorded(parts: Streamed, capture: Capture, places: Sequence[int]) -> Recorded:
     data = parts.data.subset(places)
     passing = gradient_pass(parts, capture, data, parts.task, kind="training example")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from headwater.check import measured_cost
 from headwater.check.comparison import parts_of
+from headwater.check.layers import stored_pass
+from headwater.estimators.stored.writing import SHARD_BYTES
 from headwater.query import TopK
 from headwater.results.names import plural
 
@@ -66,5 +68,10 @@ def predictions(estimator: TracInCPBase, question: Question, count: int) -> list
             f"influence, {asked}",
             measured_cost(influence, count),
             question.size * _K * (_NUMBER_BYTES + 8),
+        ),
+        Prediction(
+            "store build",
+            measured_cost(lambda size: stored_pass(estimator, size), count),
+            SHARD_BYTES,
         ),
     ]

@@ -50,6 +50,11 @@ class TopK:
         if self._waiting_columns >= _GATHERED:
             self._merge()
 
+    @property
+    def count(self) -> int:
+        """How many columns there were."""
+        return self._end
+
     def result(self) -> tuple[Int[Tensor, "Q K"], Float[Tensor, "Q K"]]:
         """Indices and scores, on the CPU; K is the smaller of k and the columns seen."""
         self._merge()

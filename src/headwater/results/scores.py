@@ -104,6 +104,7 @@ class Scores:
         found = self._columns.into(
             lambda: Several([TopK(rows, k=k, side=one) for one in sides]), bounded=True
         )
+        self._examples.refuse_other_count(found.sinks[0].count)
         return self.named(
             {one: sink.result() for one, sink in zip(sides, found.sinks, strict=True)}
         )

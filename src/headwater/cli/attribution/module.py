@@ -32,19 +32,19 @@ def run_module(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A file called random.py must not take the place of the module random.
+    name = path.stem if path.stem not in sys.modules else f"headwater_reads_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise AttributionFileError(f"{path} isn't called *.py; expected a Python file")
     module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise AttributionFileError(syntax_error(error)) from error
     except (Exception, SystemExit) as error:
-        if before is not None:
-            sys.modules[path.stem] = before
+        sys.modules.pop(name, None)
         raise AttributionFileError(
             f"{shown_path(path)} stopped with an exception when it was run.\n"
             f"{in_users_words(error)}{_hint(error)}"

@@ -79,7 +79,8 @@ def checkpoints(attribution: Path, recommend: int, examples: int, as_json: bool)
             "\n"
             + wrapped(
                 "Which to take is recommended for checkpoints of a CheckpointRecorder, which "
-                "notes the training loss beside them; these are other files."
+                "notes the training loss beside them: checkpoints = CheckpointSeries.open(folder). "
+                "These are other ones."
             )
         )
 
