@@ -41,7 +41,7 @@ def labels_of(batch: Any, name: str) -> Tensor:
     return labels
 
 
-def refuse_unlabelled(targets: Int[Tensor, B * S], ignore_index: int, *, remedy: str) -> None:
+def refuse_unlabelled(targets: Int[Tensor, "B ..."], ignore_index: int, *, remedy: str) -> None:
     """Raises BatchError for an example of which no label counts.
 
     It would have no loss, and a score of zero that looks like an answer.
