@@ -58,7 +58,7 @@ class Names:
                     f"column {name!r} of the {plural(kind)} has {len(column)} entries for "
                     f"{self.count} {plural(kind)}; give one per {kind}"
                 )
-        taken = _RESERVED.intersection(self.columns) if kind != "group" else ()
+        taken = [name for name in self.columns if kind != "group" and _is_reserved(name)]
         if taken:
             raise InputError(
                 f"column {min(taken)!r} of the {plural(kind)} has a name that tables of results "
@@ -174,6 +174,10 @@ def as_list(column: Any, name: str, kind: str) -> list[Any]:
             f"expected texts, numbers or None"
         )
     return entries
+
+
+def _is_reserved(name: str) -> bool:
+    return name in _RESERVED or name.startswith(("query_", "score_"))
 
 
 def _taken(entries: Entries, places: np.ndarray) -> Entries:
