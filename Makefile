@@ -24,10 +24,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# Tests that fork have a process of their own: threads of libraries that others import don't live on
-# in the child, and what they had locked stays locked there.
-FORKING := tests/store/test_crashes.py tests/recording/test_crashes.py
-TESTS := $(PYTEST) $(FORKING) && $(PYTEST) $(addprefix --ignore=,$(FORKING))
 
 .PHONY: demo test check bench picture clean
 .DELETE_ON_ERROR:
@@ -36,14 +32,14 @@ demo: .venv/installed
 	@$(BIN)/python -m headwater.demo --out $(OUT)
 
 test: .venv/installed
-	$(TESTS)
+	$(PYTEST)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(TESTS)
+	$(PYTEST)
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.against_plain

@@ -1,8 +1,6 @@
 """`kill -9` at random moments of real processes: what was committed opens, and nothing else."""
 
-import os
 import random
-import signal
 import time
 from collections import Counter
 
@@ -16,68 +14,31 @@ from headwater import (
     NoCheckpointsError,
     RecordingNotFoundError,
 )
-from tests.estimators.small import cross_entropy, model
+from tests.estimators.small import model
+from tests.processes import Started
 
-from .training import batches, falling, plain_loop, recorded_loop, sgd
+from .endless import KEEP, training
+from .training import plain_loop, recorded_loop, sgd
 
 KILLS = 10
 STEPS = 14
-ENDLESS = 100_000
-KEEP = 6
 
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
-]
+pytestmark = pytest.mark.end_to_end
 
 
-def training(folder, **options):
-    """A training without end that says on a pipe when it comes to a step."""
-
-    def operation(say):
-        net = model().train()
-        optimizer = sgd(net)
-        schedule = falling(optimizer)
-        torch.manual_seed(5)
-        with CheckpointRecorder(
-            folder, net, optimizer, every=1, keep=KEEP, moments=True, **options
-        ) as recorder:
-            for step in range(ENDLESS):
-                ((inputs, targets),) = batches(1, first=step)
-                say()
-                optimizer.zero_grad()
-                loss = cross_entropy(net(inputs), targets).mean()
-                loss.backward()
-                recorder.note_loss(loss)
-                optimizer.step()
-                schedule.step()
-
-    return operation
-
-
-def killed(operation, at_step: int, share: float) -> bool:
-    """Kills a process that does the operation, some share of a step after it came to a step.
+def killed(at_step: int, share: float, *args) -> bool:
+    """Kills a training some share of a step after it came to a step.
 
     Moments are counted in steps, and not in seconds, so that a slow machine sees as many of them.
     Whether it was still running.
     """
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            operation(lambda: os.write(writing, b"!"))
-        finally:
-            os._exit(0)
-    os.close(writing)
+    process = Started(training, *args)
     begun = time.perf_counter()
     for _ in range(at_step):
-        os.read(reading, 1)
+        process.hear()
         begun, step_seconds = time.perf_counter(), time.perf_counter() - begun
     time.sleep(share * step_seconds)
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(reading)
-    return os.WIFSIGNALED(status)
+    return process.kill()
 
 
 def committed_steps(folder) -> list[int]:
@@ -106,7 +67,7 @@ def test_a_training_that_is_killed_leaves_what_it_committed_and_can_go_on(tmp_pa
     for number in range(KILLS):
         folder = tmp_path / f"{number}"
         at_step = generator.randrange(1, STEPS)
-        assert killed(training(folder), at_step, generator.uniform(0, 1.5))
+        assert killed(at_step, generator.uniform(0, 1.5), folder)
         steps = committed_steps(folder)
         assert len(steps) <= KEEP
         if at_step > 1:
@@ -135,7 +96,7 @@ def test_overwriting_that_is_killed_leaves_either_training_and_never_both(tmp_pa
     for number, share in enumerate([0.1, 0.5, 0.9]):
         folder = tmp_path / f"{number}"
         recorded_loop(folder, 3, optimizer_of=other_rate)
-        killed(training(folder, overwrite=True), 2, share)
+        killed(2, share, folder, True)
         rates = [rate for (rate,) in CheckpointSeries.open(folder).rates]
         assert rates
         assert len({rate < 0.05 for rate in rates}) == 1
