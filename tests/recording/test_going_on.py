@@ -199,6 +199,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_recording_as_it_was(
         assert torch.equal(net.fc.bias, before), "an update was taken that isn't recorded"
         assert steps_of(tmp_path / "run") == [0]
         assert not list((tmp_path / "run").glob("*.tmp"))
+        assert not list((tmp_path / "run" / ".unfinished").iterdir())
         full = False
         optimizer.step()
     assert steps_of(tmp_path / "run") == [0, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,7 +25,9 @@ from headwater.errors import (
 )
 
 _LOCK = ".lock"
-_UNFINISHED = ".tmp"
+# A folder, so that all in it may go: safetensors too writes under a name of its own first, which a
+# kill leaves.
+_UNFINISHED = ".unfinished"
 # Far more than any manifest that was ever written.
 _LARGEST_MANIFEST = 256 * 2**20
 
@@ -76,8 +79,8 @@ def committed(path: Path, entry: FileEntry) -> Path:
 class RecordingFolder:
     """A folder that this process alone writes a recording to, until it is closed.
 
-    Every file is written under another name, synced to the disk and renamed, so that under its own
-    it is whole or absent; the rename of the manifest commits.
+    Every file is written in a folder of unfinished ones, synced to the disk and renamed, so that
+    under its own name it is whole or absent; the rename of the manifest commits.
 
     Args:
         path: the folder, which need not exist yet.
@@ -110,6 +113,9 @@ class RecordingFolder:
 
     def close(self) -> None:
         """Lets others write."""
+        with suppress(OSError):
+            # Left where it isn't empty, for the next writer to clean.
+            (self.path / _UNFINISHED).rmdir()
         self._lock.release()
 
     def write(self, name: str, fill: Callable[[Path], None]) -> FileEntry:
@@ -123,9 +129,10 @@ class RecordingFolder:
             RecordingWriteError: it can't be written; nothing of it is left.
         """
         final = self.path / name
-        unfinished = final.with_name(f"{final.name}{_UNFINISHED}")
+        unfinished = self.path / _UNFINISHED / final.name
         try:
             final.parent.mkdir(exist_ok=True)
+            unfinished.parent.mkdir(exist_ok=True)
             # Of safetensors' files nobody else may read; they get the mode that any file here has.
             unfinished.touch()
             mode = unfinished.stat().st_mode
@@ -156,19 +163,25 @@ class RecordingFolder:
 
     def clean(self, kept: set[str]) -> None:
         """Removes checkpoints of no state: those that were thinned out, leftovers of a kill."""
-        for prefix, folder in (("", self.path), ("moments/", self.path / MOMENTS_FOLDER)):
-            for path in folder.iterdir() if folder.is_dir() else ():
-                name = path.name.removesuffix(_UNFINISHED)
-                ours = name == MANIFEST or WEIGHTS_NAME.fullmatch(name)
-                whole = name == path.name
-                if ours and not (whole and (name == MANIFEST or f"{prefix}{name}" in kept)):
+        for path in self._files_in(_UNFINISHED):
+            path.unlink(missing_ok=True)
+        for prefix, files in (
+            ("", self._files_in("")),
+            ("moments/", self._files_in(MOMENTS_FOLDER)),
+        ):
+            for path in files:
+                if WEIGHTS_NAME.fullmatch(path.name) and f"{prefix}{path.name}" not in kept:
                     path.unlink(missing_ok=True)
+
+    def _files_in(self, name: str) -> list[Path]:
+        folder = self.path / name
+        return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
 
     def _refuse_strangers(self) -> None:
         if is_recording(self.path):
             return
         for path in sorted(self.path.iterdir()):
-            if path.name not in (_LOCK, f"{MANIFEST}{_UNFINISHED}"):
+            if path.name not in (_LOCK, _UNFINISHED):
                 raise RecordingExistsError(
                     f"{self.path} is no recording and isn't empty ({path.name!r}); name a new "
                     f"folder"
