@@ -23,7 +23,9 @@ SENTENCES := vaderSentiment==3.3.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
 # Small tensors gain nothing from many threads, and one thread makes timings and sums repeatable.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# TESTERS=1 runs the tests one by one.
+TESTERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 .PHONY: demo test check bench picture clean
 .DELETE_ON_ERROR:
