@@ -25,6 +25,9 @@ from headwater.checkpoints.recording.optimizer import (
     settings_of,
     torch_optimizer,
 )
+from headwater.checkpoints.recording.step import PendingBatch
+from headwater.checkpoints.recording.step_log import StepLog, log_before
+from headwater.checkpoints.recording.steps_entry import END, LOG, StepsEntry
 from headwater.checkpoints.recording.thinning import thinned_stride
 from headwater.checkpoints.recording.weights import (
     apart,
@@ -43,6 +46,8 @@ from headwater.errors import (
 from headwater.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Self
 
 
@@ -132,7 +137,7 @@ class CheckpointRecorder:
         self._optimizer = torch_optimizer(optimizer)
         self._keep = keep
         self._moments = moments
-        self._step = start
+        self._step = self._first = start
         self._mean_loss = MeanLoss()
         self._unanswered = 0
         self._usual = 1
@@ -147,6 +152,8 @@ class CheckpointRecorder:
         except BaseException:
             self._folder.close()
             raise
+        self._log = StepLog(self._folder.path, self._manifest.steps)
+        self._batch: PendingBatch | None = None
         self._hook = self._optimizer.register_step_pre_hook(self._before_update)
 
     def __enter__(self) -> Self:
@@ -182,6 +189,38 @@ class CheckpointRecorder:
         self._mean_loss.add(loss)
         self._unanswered += 1
 
+    def batch(self, examples: Iterable[int] | Tensor) -> None:
+        """Note which examples the next update's batch is of, right before their forward pass.
+
+        With this, for every update from the first on, the run can be taken again by a
+        `TrainingRun`: beside the checkpoints the recording then lists every update with its
+        examples, the optimizer's settings, and the state of PyTorch's random number generator on
+        the CPU where the forward pass draws from it, as dropout does; and, when it is closed, the
+        weights at the end. The list counts up to the last checkpoint until then.
+
+        Args:
+            examples: the places of the batch's examples in the training data, in the batch's order.
+
+        Raises:
+            InputError: they are no such places; or the batch before had no update of its own, as
+                where gradients of several batches are added up; or updates went by without.
+        """
+        if self._closed:
+            raise InputError("the recorder is closed; note batches within its `with` block")
+        if self._batch is not None:
+            raise InputError(
+                f"a second batch was noted for update {self._step}; a run can be taken again where "
+                f"each update is of one batch. Leave batch() out where gradients of several are "
+                f"added up, or where updates may be skipped"
+            )
+        if not self._log.begun and self._step != self._first:
+            raise InputError(
+                f"update {self._step} is the first whose batch is noted, and those from "
+                f"{self._first} on went by without, so that the run can't be taken again; call "
+                f"batch() before every update, from the first on"
+            )
+        self._batch = PendingBatch(examples)
+
     def close(self) -> None:
         """Stop recording, and let others write to the folder. A second call does nothing.
 
@@ -190,7 +229,10 @@ class CheckpointRecorder:
         """
         if self._closed:
             return
-        self._stop()
+        try:
+            self._end()
+        finally:
+            self._stop()
         if self._unanswered > _UNUSUAL * self._usual:
             warnings.warn(
                 f"{self._unanswered} losses were noted since the last update that the watched "
@@ -201,9 +243,22 @@ class CheckpointRecorder:
                 stacklevel=2,
             )
 
+    def _end(self) -> None:
+        """Lists the updates since the last checkpoint, and writes the weights after them."""
+        entry = self._listed()
+        if entry is not None:
+            end = self._write(END, state_tensors(self._model), {"step": str(self._step)})
+            self._manifest = replace(self._manifest, steps=replace(entry, end=end))
+            self._folder.commit(self._manifest)
+
+    def _listed(self) -> StepsEntry | None:
+        with self._folder.writing(LOG):
+            return self._log.flush()
+
     def _stop(self) -> None:
         if not self._closed:
             self._closed = True
+            self._log.close()
             self._hook.remove()
             self._folder.close()
 
@@ -217,6 +272,7 @@ class CheckpointRecorder:
         if not found.checkpoints or (overwrite and not start):
             # Before any checkpoint, so that one without a manifest is never ours to remove.
             self._folder.commit(fresh)
+            self._folder.remove(LOG)
             return fresh
         if not start:
             steps = [entry.step for entry in found.checkpoints]
@@ -234,14 +290,34 @@ class CheckpointRecorder:
             )
         kept = tuple(entry for entry in found.checkpoints if entry.step < start)
         # Of the present model too: it may have been renamed.
-        manifest = self._thinned(replace(found, model=described, checkpoints=kept))
+        steps = None if found.steps is None else log_before(path, start)
+        if found.steps is not None and steps is None:
+            warnings.warn(
+                f"the list of updates in {path} doesn't go up to update {start}, so that the run "
+                f"can be taken again from a later checkpoint only, and with moments=True",
+                HeadwaterWarning,
+                stacklevel=4,
+            )
+        manifest = self._thinned(replace(found, model=described, checkpoints=kept, steps=steps))
         self._folder.commit(manifest)
+        if steps is None:
+            self._folder.remove(LOG)
         return manifest
 
     def _before_update(self, *_: object) -> None:
         step = self._step
+        batch = self._batch
+        if batch is None and self._log.begun:
+            raise InputError(
+                f"update {step} has no batch, and those before it have; call batch() before the "
+                f"forward pass of every update, or of none"
+            )
         if step % self._manifest.stride == 0:
             self._take(step)
+        if batch is not None:
+            with self._folder.writing(LOG):
+                self._log.add(batch.step(step, self._model, self._optimizer))
+            self._batch = None
         # Only now: an update that couldn't be recorded isn't taken either.
         self._step = step + 1
         self._usual = max(self._usual, self._unanswered)
@@ -274,7 +350,12 @@ class CheckpointRecorder:
             layout=place,
             settings=settings,
         )
-        manifest = replace(manifest, layouts=layouts, checkpoints=(*manifest.checkpoints, entry))
+        manifest = replace(
+            manifest,
+            layouts=layouts,
+            checkpoints=(*manifest.checkpoints, entry),
+            steps=self._listed(),
+        )
         self._folder.commit(manifest)
         self._manifest = manifest
 
