@@ -144,6 +144,6 @@ def _unreduced(loss_fn: Callable[..., Any]) -> Callable[..., Any] | None:
         return None
     if getattr(loss_fn, "reduction", None) not in ("mean", "sum"):
         return None
-    unreduced = copy.copy(loss_fn)
+    unreduced: Any = copy.copy(loss_fn)
     unreduced.reduction = "none"
-    return unreduced
+    return unreduced  # type: ignore[no-any-return]

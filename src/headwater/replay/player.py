@@ -112,9 +112,7 @@ class Player:
             },
         )
 
-    def take(
-        self, step: RecordedStep, example_weights: Float[Tensor, " N"] | None = None
-    ) -> None:
+    def take(self, step: RecordedStep, example_weights: Float[Tensor, " N"] | None = None) -> None:
         """Takes an update.
 
         Args:
@@ -131,7 +129,7 @@ class Player:
                 loss = self.objective.total(self.model, batch)
             else:
                 loss = self.weighted(batch, weights.to(self.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
 
     def weighted(self, batch: Any, weights: Float[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -9,8 +9,8 @@ from headwater.errors import BatchError, InputError
 from headwater.tasks.batch import describe
 
 if TYPE_CHECKING:
-    from headwater.tasks import Task
     from headwater.replay.objective import Objective
+    from headwater.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Query:
     task: Task
     batch: Any
     size: int
+
+    def first(self, count: int) -> Query:
+        """The first so many queries."""
+        if count == self.size:
+            return self
+        return Query(self.task, self.task.examples(self.batch, 0, count, size=self.size), count)
 
 
 def query_of(

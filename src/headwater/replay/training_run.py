@@ -189,7 +189,7 @@ class TrainingRun:
             loss = objective.total(net, borrow(examples.batch(pending.examples), device))
             if not math.isfinite(loss.item()):
                 raise NonFiniteError(f"the training loss of update {number} is {loss.item()}")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             steps.append(pending.step(number, net, optimizer))
             optimizer.step()
             if scheduler is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ class Trajectory:
             steps = self._steps[place * self._stride : (place + 1) * self._stride]
             states = [self._kept[place]]
             player.load(states[0], steps[0])
-            for step, following in zip(steps, steps[1:], strict=False):
+            for step, following in itertools.pairwise(steps):
                 player.take(step)
                 states.append(player.snapshot(following.step))
             while states:

@@ -86,8 +86,8 @@ class Manifest:
         if found != FORMAT or version not in VERSIONS:
             raise RecordingVersionError(
                 f"{MANIFEST} is {found!r} version {version!r}; this headwater reads {FORMAT!r} "
-                f"version {' and '.join(map(str, VERSIONS))}. Use the headwater that wrote it, or pass the checkpoint files "
-                f"as a list with learning_rates=[...]"
+                f"version {' and '.join(map(str, VERSIONS))}. Use the headwater that wrote it, or "
+                f"pass the checkpoint files as a list with learning_rates=[...]"
             )
         try:
             checksum = contents.pop("checksum")

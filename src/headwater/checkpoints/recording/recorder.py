@@ -18,6 +18,7 @@ from headwater.checkpoints.recording.entry import Entry, FileEntry
 from headwater.checkpoints.recording.folder import RecordingFolder, is_recording, read_manifest
 from headwater.checkpoints.recording.manifest import MOMENTS_FOLDER, Layout, Manifest
 from headwater.checkpoints.recording.mean_loss import MeanLoss
+from headwater.checkpoints.recording.noted_steps import NotedSteps
 from headwater.checkpoints.recording.optimizer import (
     kind_of,
     layout_of,
@@ -25,9 +26,8 @@ from headwater.checkpoints.recording.optimizer import (
     settings_of,
     torch_optimizer,
 )
-from headwater.checkpoints.recording.step import PendingBatch
-from headwater.checkpoints.recording.step_log import StepLog, log_before
-from headwater.checkpoints.recording.steps_entry import END, LOG, StepsEntry
+from headwater.checkpoints.recording.step_log import log_before
+from headwater.checkpoints.recording.steps_entry import END, LOG
 from headwater.checkpoints.recording.thinning import thinned_stride
 from headwater.checkpoints.recording.weights import (
     apart,
@@ -137,7 +137,7 @@ class CheckpointRecorder:
         self._optimizer = torch_optimizer(optimizer)
         self._keep = keep
         self._moments = moments
-        self._step = self._first = start
+        self._step = start
         self._mean_loss = MeanLoss()
         self._unanswered = 0
         self._usual = 1
@@ -152,8 +152,7 @@ class CheckpointRecorder:
         except BaseException:
             self._folder.close()
             raise
-        self._log = StepLog(self._folder.path, self._manifest.steps)
-        self._batch: PendingBatch | None = None
+        self._noted = NotedSteps(self._folder, self._manifest.steps, start)
         self._hook = self._optimizer.register_step_pre_hook(self._before_update)
 
     def __enter__(self) -> Self:
@@ -207,19 +206,7 @@ class CheckpointRecorder:
         """
         if self._closed:
             raise InputError("the recorder is closed; note batches within its `with` block")
-        if self._batch is not None:
-            raise InputError(
-                f"a second batch was noted for update {self._step}; a run can be taken again where "
-                f"each update is of one batch. Leave batch() out where gradients of several are "
-                f"added up, or where updates may be skipped"
-            )
-        if not self._log.begun and self._step != self._first:
-            raise InputError(
-                f"update {self._step} is the first whose batch is noted, and those from "
-                f"{self._first} on went by without, so that the run can't be taken again; call "
-                f"batch() before every update, from the first on"
-            )
-        self._batch = PendingBatch(examples)
+        self._noted.note(examples, self._step)
 
     def close(self) -> None:
         """Stop recording, and let others write to the folder. A second call does nothing.
@@ -245,20 +232,16 @@ class CheckpointRecorder:
 
     def _end(self) -> None:
         """Lists the updates since the last checkpoint, and writes the weights after them."""
-        entry = self._listed()
+        entry = self._noted.listed()
         if entry is not None:
             end = self._write(END, state_tensors(self._model), {"step": str(self._step)})
             self._manifest = replace(self._manifest, steps=replace(entry, end=end))
             self._folder.commit(self._manifest)
 
-    def _listed(self) -> StepsEntry | None:
-        with self._folder.writing(LOG):
-            return self._log.flush()
-
     def _stop(self) -> None:
         if not self._closed:
             self._closed = True
-            self._log.close()
+            self._noted.close()
             self._hook.remove()
             self._folder.close()
 
@@ -275,10 +258,10 @@ class CheckpointRecorder:
             self._folder.remove(LOG)
             return fresh
         if not start:
-            steps = [entry.step for entry in found.checkpoints]
+            taken = [entry.step for entry in found.checkpoints]
             raise RecordingExistsError(
-                f"{path} has a recording of {len(steps)} checkpoints, of steps {steps[0]} to "
-                f"{steps[-1]}: to go on with that training run, pass start=, the number of updates "
+                f"{path} has a recording of {len(taken)} checkpoints, of steps {taken[0]} to "
+                f"{taken[-1]}: to go on with that training run, pass start=, the number of updates "
                 f"that the model has had; to record another one, name a new folder, or pass "
                 f"overwrite=True to remove what is there"
             )
@@ -306,18 +289,10 @@ class CheckpointRecorder:
 
     def _before_update(self, *_: object) -> None:
         step = self._step
-        batch = self._batch
-        if batch is None and self._log.begun:
-            raise InputError(
-                f"update {step} has no batch, and those before it have; call batch() before the "
-                f"forward pass of every update, or of none"
-            )
+        self._noted.refuse_none(step)
         if step % self._manifest.stride == 0:
             self._take(step)
-        if batch is not None:
-            with self._folder.writing(LOG):
-                self._log.add(batch.step(step, self._model, self._optimizer))
-            self._batch = None
+        self._noted.taken(step, self._model, self._optimizer)
         # Only now: an update that couldn't be recorded isn't taken either.
         self._step = step + 1
         self._usual = max(self._usual, self._unanswered)
@@ -354,7 +329,7 @@ class CheckpointRecorder:
             manifest,
             layouts=layouts,
             checkpoints=(*manifest.checkpoints, entry),
-            steps=self._listed(),
+            steps=self._noted.listed(),
         )
         self._folder.commit(manifest)
         self._manifest = manifest

@@ -109,9 +109,7 @@ def _one_step(
     batch = player.ready(step)
     parameters = player.parameters
     some = next(iter(parameters.values()))
-    ones = torch.ones(
-        len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True
-    )
+    ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
     with _twice_differentiable():
         loss = player.weighted(batch, ones)
         found = torch.autograd.grad(

@@ -43,7 +43,7 @@ def batched_gradients(
                 for row in range(rows)
             ]
             found = [
-                None if column[0] is None else torch.stack(list(column))  # type: ignore[arg-type]
+                None if column[0] is None else torch.stack(list(column))
                 for column in zip(*by_row, strict=True)
             ]
     return [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from headwater.errors import NotReplayableError
 from headwater.replay.derivatives.adam import Adam
 from headwater.replay.derivatives.coefficients import Coefficients, coefficients
 from headwater.replay.derivatives.sgd import Sgd
 from headwater.replay.derivatives.update import UpdateRule
-from headwater.errors import NotReplayableError
 
 __all__ = ["Coefficients", "UpdateRule", "coefficients", "rule_of"]
 

@@ -52,8 +52,6 @@ def coefficients(
                 value.sum(), list(leaves.values()), retain_graph=True, allow_unused=True
             )
             found[name] = {
-                source: part
-                for source, part in zip(leaves, parts, strict=True)
-                if part is not None
+                source: part for source, part in zip(leaves, parts, strict=True) if part is not None
             }
     return found
