@@ -25,6 +25,7 @@ def end_of_run(
     example_weights: Tensor,
     *,
     mean: bool = True,
+    max_norm: float | None = None,
 ) -> dict[str, Tensor]:
     """The weights after the run, differentiable by `example_weights`."""
     weights = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
@@ -35,6 +36,10 @@ def end_of_run(
         total = (each * example_weights[list(places)]).sum()
         loss = total / len(places) if mean else total
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        if max_norm is not None:
+            norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+            factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+            gradients = [gradient * factor for gradient in gradients]
         weights = {
             name: update(step, name, weights[name], gradient, kept[name])
             for name, gradient in zip(weights, gradients, strict=True)
@@ -51,11 +56,12 @@ def effects(
     queries: tuple[Tensor, Tensor],
     *,
     mean: bool = True,
+    max_norm: float | None = None,
 ) -> Tensor:
     """Minus the derivative of each query's loss at the end by the weight of each example."""
     ones = torch.ones(len(data[0]), dtype=torch.float64, requires_grad=True)
     module.train()
-    weights = end_of_run(module, data, batches, losses, update, ones, mean=mean)
+    weights = end_of_run(module, data, batches, losses, update, ones, mean=mean, max_norm=max_norm)
     module.eval()
     at_the_end = losses(functional_call(module, weights, (queries[0],)), queries[1])
     rows = [torch.autograd.grad(loss, ones, retain_graph=True)[0] for loss in at_the_end]

@@ -15,6 +15,7 @@ from headwater.checkpoints.recording import (
     RecordedStep,
     Setting,
     read_run,
+    unwrapped,
 )
 from headwater.checkpoints.state import load_state
 
@@ -33,4 +34,5 @@ __all__ = [
     "default_checkpoints_load_func",
     "load_state",
     "read_run",
+    "unwrapped",
 ]

@@ -49,11 +49,7 @@ class Comparison:
         if step not in self._recorded:
             return
         expected = self._recorded[step]()
-        shares = {
-            name: _share(weight, expected[name])
-            for name, weight in weights.items()
-            if name in expected
-        }
+        shares = {name: _share(weight, expected[name]) for name, weight in weights.items()}
         worst = max(shares, key=lambda name: shares[name], default=None)
         self.compared += 1
         if worst is not None:
@@ -72,7 +68,8 @@ class Comparison:
             f"taken again, the run comes to other weights before update {step} than were recorded: "
             f"{name!r} differs by {share:.1e} of its largest weight{until}. {others}the dataset "
             f"(its order, random augmentation), the loss (as it was called in training), gradients "
-            f"that were clipped or added up, mixed precision, another device or number of threads, "
+            f"that were clipped (say it: max_grad_norm=) or added up, mixed precision, another "
+            f"device or number of threads, "
             f"or batch() not standing right before the forward pass may be why. Differences of "
             f"rounding alone can be allowed by tolerance={_next_power(share):g}"
         )
@@ -81,7 +78,7 @@ class Comparison:
 def _share(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         return float("inf")
-    expected = expected.to(found)
+    found, expected = found.detach(), expected.to(found)
     if torch.equal(found, expected):
         return 0.0
     scale = float(expected.abs().max())

@@ -39,7 +39,7 @@ class Examples:
             )
         self.count = len(dataset)
         self._dataset = dataset
-        self._collate = default_collate if collate is None else collate
+        self.collate = default_collate if collate is None else collate
         self._stacks = (
             type(dataset) is TensorDataset
             and collate is None
@@ -61,7 +61,7 @@ class Examples:
         if self._stacks:
             chosen = torch.tensor(places)
             return [tensor[chosen] for tensor in self._dataset.tensors]
-        return self._collate([self._dataset[place] for place in places])
+        return self.collate([self._dataset[place] for place in places])
 
 
 def weights_of(

@@ -37,11 +37,19 @@ class Player:
         model: the model.
         examples: the training data.
         objective: what training minimised.
+        max_grad_norm: what the gradient's norm is clipped to; None doesn't clip.
     """
 
-    def __init__(self, model: nn.Module, examples: Examples, objective: Objective) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        examples: Examples,
+        objective: Objective,
+        max_grad_norm: float | None,
+    ) -> None:
         self.model = model
         self.objective = objective
+        self.max_grad_norm = max_grad_norm
         self._examples = examples
         self._optimizer: torch.optim.Optimizer | None = None
         self._layout: Layout | None = None
@@ -130,6 +138,8 @@ class Player:
             else:
                 loss = self.weighted(batch, weights.to(self.device))
         loss.backward()
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self._optimizer.step()
 
     def weighted(self, batch: Any, weights: Float[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -169,10 +179,16 @@ class Player:
 
     @contextmanager
     def _buffers_kept(self, step: RecordedStep) -> Iterator[None]:
-        before = {name: (id(b), b._version) for name, b in self.model.named_buffers()}
+        # Kernels that update running statistics don't count up the version; values tell.
+        before = {
+            name: (buffer, buffer._version, buffer.clone() if buffer.is_floating_point() else None)
+            for name, buffer in self.model.named_buffers()
+        }
         yield
         for name, buffer in self.model.named_buffers():
-            if before.get(name) != (id(buffer), buffer._version):
+            old, version, value = before.get(name, (None, 0, None))
+            same = buffer is old and buffer._version == version
+            if not same or (value is not None and not torch.equal(buffer, value)):
                 raise NotReplayableError(
                     f"the forward pass of update {step.step} changes the buffer {name!r} (running "
                     f"statistics of a BatchNorm?): the weights at the end depend on examples "

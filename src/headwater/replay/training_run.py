@@ -12,9 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from headwater.capture import eager
 from headwater.capture.borrowed import evaluate
-from headwater.checkpoints import PendingBatch, RecordedStep, load_state, read_run
+from headwater.checkpoints import PendingBatch, RecordedStep, load_state, read_run, unwrapped
 from headwater.errors import InputError, NonFiniteError, NotReplayableError
 from headwater.replay.departure import Comparison
 from headwater.replay.examples import Examples
@@ -43,9 +42,9 @@ class TrainingRun:
     it is as before.
 
     A run can be taken again if each update is one optimizer's step with the gradient of one batch:
-    the mean or the sum of its examples' losses. Gradients that are clipped or added up, mixed
-    precision, random augmentation, and running statistics of BatchNorm are not among it; the first
-    comparison with recorded weights says so. Dropout is, on the CPU.
+    the mean or the sum of its examples' losses, perhaps clipped by norm. Gradients added up over
+    batches, mixed precision, random augmentation, and running statistics of BatchNorm are not among
+    it; the first comparison with recorded weights says so. Dropout is, on the CPU.
     """
 
     def __init__(
@@ -60,6 +59,7 @@ class TrainingRun:
         recorded: Mapping[int, Callable[[], Mapping[str, Tensor]]],
         tolerance: float,
         versions: Mapping[str, str],
+        max_grad_norm: float | None,
     ) -> None:
         if not steps:
             raise NotReplayableError("the run has no update; there is nothing to take again")
@@ -73,7 +73,7 @@ class TrainingRun:
         self._tolerance = tolerance
         self._versions = versions
         self._trajectory: Trajectory | None = None
-        self._player = Player(eager(model), examples, objective)
+        self._player = Player(unwrapped(model), examples, objective, max_grad_norm)
 
     @classmethod
     def open(
@@ -86,6 +86,7 @@ class TrainingRun:
         task: Task | None = None,
         reduction: Reduction | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        max_grad_norm: float | None = None,
         tolerance: float = 0.0,
     ) -> TrainingRun:
         """The run that a `CheckpointRecorder` wrote down, with `batch()` before every update.
@@ -103,6 +104,8 @@ class TrainingRun:
             reduction: whether a batch's loss is the "mean" or the "sum" of its examples'; None:
                 what `loss_fn.reduction` says, and else the mean.
             collate_fn: as of the training's loader; None stacks tensors and numbers.
+            max_grad_norm: what `clip_grad_norm_` clipped the norm of all gradients to before every
+                update; None if it wasn't called.
             tolerance: the difference from recorded weights that is allowed, as a share of the
                 largest weight of its parameter; 0 asks for the same bits.
 
@@ -114,7 +117,8 @@ class TrainingRun:
         if not isinstance(folder, str | os.PathLike):
             raise InputError(f"folder is a {type(folder).__name__}; expected a path")
         _refuse_odd_model(model)
-        _refuse_odd_tolerance(tolerance)
+        _refuse_odd_number("tolerance", tolerance)
+        _refuse_odd_number("max_grad_norm", max_grad_norm)
         run = read_run(Path(folder))
         state = load_file(run.start.path)
         moments: dict[str, dict[str, Tensor]] = {}
@@ -124,7 +128,7 @@ class TrainingRun:
                     moments.setdefault(name, {})[kind] = value
         return cls(
             model,
-            Examples(dataset, collate_fn),
+            Examples(dataset, _collator(model, task, collate_fn)),
             Objective(loss_fn, task, reduction),
             state=state,
             moments=moments,
@@ -132,6 +136,7 @@ class TrainingRun:
             recorded={step: _loading(path) for step, path in run.weights.items()},
             tolerance=tolerance,
             versions=run.versions,
+            max_grad_norm=max_grad_norm,
         )
 
     @classmethod
@@ -147,6 +152,7 @@ class TrainingRun:
         task: Task | None = None,
         reduction: Reduction | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        max_grad_norm: float | None = None,
     ) -> TrainingRun:
         """Trains the model, in the mode that it is in, and keeps what was done in memory.
 
@@ -158,15 +164,16 @@ class TrainingRun:
                 `BatchSampler(RandomSampler(dataset), 32, drop_last=False)`, for several a list of
                 its batches.
             scheduler: its `step()` is called after every update.
-            loss_fn, task, reduction, collate_fn: see `open`.
+            loss_fn, task, reduction, collate_fn, max_grad_norm: see `open`.
 
         Raises:
             InputError: an argument is of the wrong kind, or a batch has no example.
             NonFiniteError: the loss became NaN or infinite.
         """
         _refuse_odd_model(model)
-        net = eager(model)
-        examples = Examples(dataset, collate_fn)
+        _refuse_odd_number("max_grad_norm", max_grad_norm)
+        net = unwrapped(model)
+        examples = Examples(dataset, _collator(model, task, collate_fn))
         objective = Objective(loss_fn, task, reduction)
         state = {
             key: value.detach().clone()
@@ -190,6 +197,8 @@ class TrainingRun:
             if not math.isfinite(loss.item()):
                 raise NonFiniteError(f"the training loss of update {number} is {loss.item()}")
             loss.backward()
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(net.parameters(), max_grad_norm)
             steps.append(pending.step(number, net, optimizer))
             optimizer.step()
             if scheduler is not None:
@@ -205,6 +214,7 @@ class TrainingRun:
             recorded={len(steps): lambda: end},
             tolerance=0.0,
             versions={},
+            max_grad_norm=max_grad_norm,
         )
 
     def __len__(self) -> int:
@@ -252,8 +262,19 @@ class TrainingRun:
             inputs, targets, unpack_inputs: the queries, as for `influence`.
             example_weights: one per training example; None: the run as it was.
         """
-        query = query_of(self.objective, inputs, targets, unpack_inputs=unpack_inputs)
+        query = self.query(inputs, targets, unpack_inputs=unpack_inputs)
         return self.losses_of(query, example_weights)
+
+    def query(self, inputs: Any, targets: Any = None, *, unpack_inputs: bool = True) -> Query:
+        """The queries that the arguments of `influence` name, with a task also as rows.
+
+        Raises:
+            InputError, BatchError: see `query_of`.
+        """
+        rows = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], Mapping)
+        if self.objective.loss_fn is None and rows:
+            inputs = self.examples.collate(inputs)
+        return query_of(self.objective, inputs, targets, unpack_inputs=unpack_inputs)
 
     def losses_of(
         self, query: Query, example_weights: Float[Tensor, " N"] | None
@@ -306,11 +327,22 @@ def _loading(path: Path) -> Callable[[], Mapping[str, Tensor]]:
     return lambda: load_file(path)
 
 
+def _collator(
+    model: nn.Module, task: Task | None, collate_fn: Callable[[list[Any]], Any] | None
+) -> Callable[[list[Any]], Any] | None:
+    """What makes a batch of examples; None stacks tensors and numbers."""
+    if task is None:
+        return collate_fn
+    return lambda examples: task.collate(unwrapped(model), examples, collate_fn)
+
+
 def _refuse_odd_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
 
 
-def _refuse_odd_tolerance(tolerance: object) -> None:
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or tolerance < 0:
-        raise InputError(f"tolerance is {tolerance!r}; expected a number of at least 0")
+def _refuse_odd_number(name: str, value: object) -> None:
+    if value is None and name != "tolerance":
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise InputError(f"{name} is {value!r}; expected a number of at least 0")

@@ -9,6 +9,7 @@ from headwater.checkpoints.recording.recorder import CheckpointRecorder
 from headwater.checkpoints.recording.run import RecordedRun, read_run
 from headwater.checkpoints.recording.series import CheckpointSeries
 from headwater.checkpoints.recording.step import PendingBatch, RecordedStep
+from headwater.checkpoints.recording.weights import unwrapped
 
 __all__ = [
     "CheckpointRecorder",
@@ -21,4 +22,5 @@ __all__ = [
     "RecordedStep",
     "Setting",
     "read_run",
+    "unwrapped",
 ]

@@ -15,6 +15,7 @@ from headwater.capture.borrowed import evaluate
 from headwater.errors import NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.batched_gradients import batched_gradients
+from headwater.estimators.unrolling.clipped import clipped
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Account:
         curvature: whether later gradients change with the weights.
         query_gradients: the query's gradient "at the end" of the run, gone back over its updates;
             or "along" it, at each update's own weights.
-        frozen: whether Adam's second moments count as given.
+        frozen: whether what scales a gradient counts as given: Adam's second moments, clipping.
     """
 
     curvature: bool
@@ -120,6 +121,8 @@ def _one_step(
             for name, gradient in zip(parameters, found, strict=True)
             if gradient is not None
         }
+        if player.max_grad_norm is not None:
+            gradients = clipped(gradients, player.max_grad_norm, frozen=account.frozen)
         by_gradient = adjoint.back_over(step, before, gradients, names)
         moved = list(by_gradient)
         sources = [*parameters.values(), ones] if account.curvature else [ones]

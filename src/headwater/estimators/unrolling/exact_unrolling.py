@@ -9,7 +9,6 @@ from headwater.errors import HeadwaterWarning
 from headwater.estimators.unrolling.backward_pass import Account
 from headwater.estimators.unrolling.run_estimator import RunEstimator
 from headwater.estimators.unrolling.smoothness import Smoothness, measured_smoothness
-from headwater.replay import query_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -92,7 +91,7 @@ class ExactUnrolling(RunEstimator):
         Raises:
             InputError: there are fewer than two of either kind.
         """
-        query = query_of(self.run.objective, inputs, targets, unpack_inputs=unpack_inputs)
+        query = self.run.query(inputs, targets, unpack_inputs=unpack_inputs)
         scores = super()._scores(query, show_progress=False)
         return self._checked(query, scores, removals, directions, seed)
 
@@ -102,7 +101,7 @@ class ExactUnrolling(RunEstimator):
             few = min(query.size, _QUERIES_CHECKED)
             self._checked(query.first(few), scores[:few], removals=6, directions=3, seed=0)
         if self.smoothness is not None and not self.smoothness.believable:
-            warnings.warn(self.smoothness.reason, HeadwaterWarning, stacklevel=4)
+            warnings.warn(self.smoothness.reason, HeadwaterWarning, stacklevel=3)
         return scores
 
     def _checked(

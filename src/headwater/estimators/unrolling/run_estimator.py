@@ -14,7 +14,7 @@ from headwater.estimators.misplaced import refuse_misplaced_queries, refuse_odd_
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.unrolling.backward_pass import Account, backward_pass
 from headwater.query import TopK
-from headwater.replay import Query, TrainingRun, query_of
+from headwater.replay import Query, TrainingRun
 from headwater.replay.derivatives import rule_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class RunEstimator(DataInfluence):
                     f"inputs=None asks for self-influence, a number per training example"
                 )
             return self._self_influence(show_progress=show_progress)
-        query = query_of(self.run.objective, inputs, targets, unpack_inputs=unpack_inputs)
+        query = self.run.query(inputs, targets, unpack_inputs=unpack_inputs)
         scores = self._scores(query, show_progress=show_progress)
         if k is None:
             return scores
