@@ -107,6 +107,19 @@ def test_recording_batches_leaves_training_as_it_is(tmp_path):
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
+def test_the_model_may_have_been_frozen_since_and_parts_of_it_in_training(tmp_path):
+    net = smooth()
+    net.fc10.requires_grad_(False)
+    record(tmp_path / "partly", net=net)
+    assert opened(tmp_path / "partly", net).verify() == 0
+    record(tmp_path / "whole")
+    frozen = smooth(seed=9).requires_grad_(False).eval()
+    run = opened(tmp_path / "whole", frozen)
+    assert run.verify() == 0
+    assert ExactUnrolling(run, check=False).influence(*QUERIES)[:, :6].all()
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
 def test_modules_in_eval_mode_are_in_eval_mode_again(tmp_path):
     net = model(kind=Small)
     net.body.eval()

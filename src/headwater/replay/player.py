@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.capture import borrowed
+from headwater.checkpoints import load_state
 from headwater.errors import NotReplayableError
 from headwater.replay.examples import Examples, weights_of
 from headwater.replay.snapshot import Snapshot
@@ -38,6 +39,9 @@ class Player:
         examples: the training data.
         objective: what training minimised.
         max_grad_norm: what the gradient's norm is clipped to; None doesn't clip.
+        trained: the names of the parameters that required grad in training; None where nobody
+            noted it: then those that do now, or, in a model that was frozen since, all that the
+            optimizer had.
     """
 
     def __init__(
@@ -46,22 +50,31 @@ class Player:
         examples: Examples,
         objective: Objective,
         max_grad_norm: float | None,
+        trained: frozenset[str] | None,
     ) -> None:
         self.model = model
         self.objective = objective
         self.max_grad_norm = max_grad_norm
         self._examples = examples
+        self._trained = trained
         self._optimizer: torch.optim.Optimizer | None = None
         self._layout: Layout | None = None
         self.parameters: dict[str, nn.Parameter] = {}
 
     @contextmanager
-    def borrowing(self) -> Iterator[Player]:
-        """Within, the model's weights may be overwritten; afterwards it is as it was."""
+    def borrowing(self, state: Mapping[str, Tensor], layout: Layout) -> Iterator[Player]:
+        """Within, the model's weights may be overwritten; afterwards it is as it was.
+
+        Args:
+            state: what is loaded into it first.
+            layout: the parameters that its optimizer had, by group.
+        """
         with borrowed(self.model):
+            load_state(self.model, state, "the run's beginning")
             # By every name of a tied one.
             named = self.model.named_parameters(remove_duplicate=False)
             self._by_name = dict(named)
+            self._thaw(layout)
             self.parameters = {
                 name: parameter
                 for name, parameter in self.model.named_parameters()
@@ -73,6 +86,14 @@ class Player:
             finally:
                 self._optimizer = self._layout = None
                 self.parameters = self._by_name = {}
+
+    def _thaw(self, layout: Layout) -> None:
+        listed = {name for group in layout for name in group}
+        found = {name for name, p in self._by_name.items() if p.requires_grad}
+        trained = self._trained or (found if found & listed else listed)
+        for name, parameter in self._by_name.items():
+            if parameter.is_floating_point():
+                parameter.requires_grad_(name in trained)
 
     @property
     def names(self) -> dict[str, str]:

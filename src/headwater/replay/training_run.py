@@ -60,6 +60,7 @@ class TrainingRun:
         tolerance: float,
         versions: Mapping[str, str],
         max_grad_norm: float | None,
+        trained: frozenset[str] | None,
     ) -> None:
         if not steps:
             raise NotReplayableError("the run has no update; there is nothing to take again")
@@ -73,7 +74,7 @@ class TrainingRun:
         self._tolerance = tolerance
         self._versions = versions
         self._trajectory: Trajectory | None = None
-        self._player = Player(unwrapped(model), examples, objective, max_grad_norm)
+        self._player = Player(unwrapped(model), examples, objective, max_grad_norm, trained)
 
     @classmethod
     def open(
@@ -137,6 +138,7 @@ class TrainingRun:
             tolerance=tolerance,
             versions=run.versions,
             max_grad_norm=max_grad_norm,
+            trained=None,
         )
 
     @classmethod
@@ -188,6 +190,10 @@ class TrainingRun:
             }
             for name, parameter in net.named_parameters()
         }
+        # By every name of a tied one.
+        trained = frozenset(
+            name for name, p in net.named_parameters(remove_duplicate=False) if p.requires_grad
+        )
         device = next(net.parameters()).device
         steps: list[RecordedStep] = []
         for number, places in enumerate(batches):
@@ -215,6 +221,7 @@ class TrainingRun:
             tolerance=0.0,
             versions={},
             max_grad_norm=max_grad_norm,
+            trained=trained,
         )
 
     def __len__(self) -> int:
@@ -299,7 +306,7 @@ class TrainingRun:
 
     def borrowing(self) -> AbstractContextManager[Player]:
         """Within, the player that takes the run's updates in the borrowed model."""
-        return self._player.borrowing()
+        return self._player.borrowing(self._state, self.steps[0].layout)
 
     def trajectory(self, player: Player) -> Trajectory:
         """The run's states; the first time, all updates are taken and held against the recording.
