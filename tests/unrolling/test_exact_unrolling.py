@@ -10,7 +10,7 @@ from tests.estimators.small import QUERIES, TRAINING, N, assert_close, cross_ent
 from tests.estimators.snapshot import differences, snapshot
 from tests.oracles import unrolled
 
-from .runs import BATCHES, CASES, expected, rates, sgd, smooth, trained
+from .runs import BATCHES, CASES, adam, expected, rates, sgd, smooth, trained
 
 
 def exact(run, **options):
@@ -96,6 +96,18 @@ def test_scores_do_not_depend_on_how_many_queries_are_gone_back_with_at_once():
     run = trained(CASES["AdamW"])
     whole = exact(run).influence(*QUERIES)
     assert_close(exact(run, memory_budget=1).influence(*QUERIES), whole)
+
+
+def test_maximizing_the_negative_loss_is_the_same_run():
+    def negative(predictions, targets):
+        return -cross_entropy(predictions, targets)
+
+    for case, up in (
+        (sgd(momentum=0.9, weight_decay=0.1), sgd(momentum=0.9, weight_decay=0.1, maximize=True)),
+        (adam(torch.optim.AdamW, eps=1e-4), adam(torch.optim.AdamW, eps=1e-4, maximize=True)),
+    ):
+        scores = exact(trained(up, loss_fn=negative)).influence(*QUERIES)
+        assert_close(scores, -exact(trained(case)).influence(*QUERIES))
 
 
 def test_self_influence_is_each_examples_effect_on_its_own_loss():

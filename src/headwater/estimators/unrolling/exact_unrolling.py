@@ -35,9 +35,9 @@ class ExactUnrolling(RunEstimator):
         influence(q, n) -= <b_t, grad L(w_t, n)> / B   for n in batch t
         a_t = (dw_{t+1}/dw_t) a_{t+1} + ... + H_t b_t
 
-    Time: a pass over the run forwards, and one back that takes about three forward and backward
-    passes per update and query. Memory: some 2 sqrt(T) copies of weights and moments, and twelve of
-    the weights per query that is gone back with at once. So for small models.
+    Time: the run is taken twice and gone back over, with a backward pass through the gradient of
+    each batch for all queries at once. Memory: some 2 sqrt(T) copies of weights and moments; per
+    query that is gone back with at once twelve times the weights. So it is for small models.
 
     A derivative says what a small change does; training may be so rough that removing an example is
     no small change. The first time that scores are asked for, `check` takes the run again a few

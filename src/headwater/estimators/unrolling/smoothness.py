@@ -65,11 +65,16 @@ class Smoothness:
         )
         if self.believable:
             return f"The scores can be believed: {found}."
+        cause = (
+            "Small changes are predicted, and removing a whole example is too large a one: there "
+            "are few of them, or each moves the run far"
+            if self.spread_correlation >= ENOUGH
+            else "The run is too rough for its derivative to tell what a change does"
+        )
         return (
-            f"The scores are not to be believed: {found}; at least {ENOUGH} was expected. The run "
-            f"is too rough for its derivative to tell what removing an example does. Smoother "
-            f"training: a lower learning rate, a warm-up, larger batches, GELU or tanh in place of "
-            f"ReLU, a larger eps of Adam"
+            f"The scores are not to be believed: {found}; at least {ENOUGH} was expected. {cause}. "
+            f"What helps: a lower learning rate, a warm-up, larger batches, GELU or tanh in place "
+            f"of ReLU, a larger eps of Adam"
         )
 
     def __str__(self) -> str:
