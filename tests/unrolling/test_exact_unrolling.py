@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from headwater import ExactUnrolling, InputError, NotReplayableError, Task, TrainingRun
+from headwater import ExactUnrolling, InputError, LossError, NotReplayableError, Task, TrainingRun
 from tests.estimators.small import QUERIES, TRAINING, N, assert_close, cross_entropy, rows
 from tests.estimators.snapshot import differences, snapshot
 from tests.oracles import unrolled
@@ -313,6 +313,17 @@ def test_runs_that_cannot_be_differentiated_are_refused_with_the_reason():
     run = TrainingRun.train(counting, data, optimizer, [[0, 1, 2]], nn.CrossEntropyLoss())
     with pytest.raises(NotReplayableError, match=r"buffer '1\.running_mean'.*GroupNorm"):
         exact(run).influence(*QUERIES)
+
+
+def test_a_mean_that_is_no_plain_one_is_refused():
+    weights = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
+    run = trained(CASES["plain"], loss_fn=nn.CrossEntropyLoss(weight=weights))
+    assert run.verify() == 0
+    with pytest.raises(LossError, match="weighted by class, or leaves targets out"):
+        exact(run).influence(*QUERIES)
+    summed = trained(CASES["plain"], loss_fn=lambda p, t: cross_entropy(p, t).sum())
+    with pytest.raises(LossError, match="plain mean"):
+        exact(summed).influence(*QUERIES)
 
 
 @pytest.mark.parametrize(

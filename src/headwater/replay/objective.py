@@ -58,7 +58,6 @@ class Objective:
         self._declared = declared
         self._task = self._given = task
         self._per_example = None if loss_fn is None else _unreduced(loss_fn)
-        self._agreed = False
 
     def total(self, model: nn.Module, batch: Any) -> Float[Tensor, ""]:
         """The batch's loss, computed the way training did it, to the bit."""
@@ -92,18 +91,18 @@ class Objective:
         if not isinstance(losses, Tensor) or losses.dim() != 1:
             self._per_example = None
             return self._own_losses(model, batch)
-        if not self._agreed:
-            with torch.no_grad():
-                expected = self.loss_fn(predictions, targets)
-                found = losses.mean() if self.reduction == "mean" else losses.sum()
-                if not torch.allclose(found, expected, rtol=torch.finfo(found.dtype).eps ** 0.6):
-                    raise LossError(
-                        f"loss_fn returned {expected.item():.6g} for a batch of {len(losses)}, but "
-                        f"the plain {self.reduction} of its examples' own losses is "
-                        f"{found.item():.6g}: it is weighted by class, or leaves targets out, so "
-                        f"that an example's share depends on its batch"
-                    )
-            self._agreed = True
+        # On every batch: class weights or targets that are left out may be in a later one only.
+        with torch.no_grad():
+            expected = self.loss_fn(predictions, targets)
+            found = losses.mean() if self.reduction == "mean" else losses.sum()
+            off = (found - expected).abs() > torch.finfo(found.dtype).eps ** 0.6 * expected.abs()
+            if bool(off):
+                raise LossError(
+                    f"loss_fn returned {expected.item():.6g} for a batch of {len(losses)}, but "
+                    f"the plain {self.reduction} of its examples' own losses is "
+                    f"{found.item():.6g}: it is weighted by class, or leaves targets out, so "
+                    f"that an example's share depends on its batch"
+                )
         return losses
 
     def query_task(self, *, with_targets: bool) -> Task:

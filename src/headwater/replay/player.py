@@ -181,8 +181,11 @@ class Player:
 
     def _make(self, step: RecordedStep) -> None:
         """Sees to it that there is the update's optimizer, with its settings."""
-        if self._optimizer is None or self._layout != step.layout:
-            old = {} if self._optimizer is None else self._optimizer.state
+        made = None if self._optimizer is None else type(self._optimizer).__name__
+        if self._optimizer is None or (made, self._layout) != (step.optimizer, step.layout):
+            # Groups may be added to an optimizer; another one begins anew.
+            same = self._optimizer is not None and made == step.optimizer
+            old = self._optimizer.state if self._optimizer is not None and same else {}
             groups: list[dict[str, Any]] = [
                 {"params": list(dict.fromkeys(self._by_name[name] for name in names))}
                 for names in step.layout

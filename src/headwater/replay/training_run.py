@@ -234,6 +234,12 @@ class TrainingRun:
             f"updates={len(self)}, {optimizers})"
         )
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the weights that the optimizer had."""
+        names = {name for group in self.steps[0].layout for name in group}
+        return sum(value.nbytes for name, value in self._state.items() if name in names)
+
     def verify(self) -> float:
         """Takes the run again and compares it with what was recorded.
 

@@ -135,9 +135,5 @@ class RunEstimator(DataInfluence):
         return torch.cat(parts)
 
     def _rows_at_once(self) -> int:
-        nbytes = sum(
-            parameter.numel() * parameter.element_size()
-            for parameter in self.run.model.parameters()
-            if parameter.requires_grad
-        )
-        return max(1, memory_budget_bytes(self.memory_budget) // (2 * _NUMBERS * max(1, nbytes)))
+        nbytes = _NUMBERS * max(1, self.run.nbytes)
+        return max(1, memory_budget_bytes(self.memory_budget) // (2 * nbytes))
