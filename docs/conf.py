@@ -91,7 +91,7 @@ def convert_docstring(
 
 
 def full_names(app: Sphinx, doctree: Any) -> None:
-    """Give names in signatures, which are short there, their full form: several classes have one."""
+    """Give the short names in signatures their full form, since several classes may have one."""
     targets = _targets("headwater.compat.captum.X" if app.env.docname == "api/captum" else "")
     for node in doctree.findall(addnodes.pending_xref):
         if node.get("refdomain") == "py" and node["reftarget"] in targets:

@@ -1,8 +1,8 @@
 """The docstrings of headwater as reStructuredText, for Sphinx.
 
 They are written to be read as they stand: code between single backticks, formulas and examples
-indented, and sections of `name: meaning`. Sphinx's own reader of that style (napoleon) would take an
-indented formula for a quotation, and the `*` in it for emphasis.
+indented, and sections of `name: meaning`. Sphinx's own reader of that style (napoleon) would take
+an indented formula for a quotation, and the `*` in it for emphasis.
 """
 
 from __future__ import annotations
@@ -119,8 +119,6 @@ def _by_indentation(paragraph: str) -> list[tuple[bool, str]]:
         else:
             parts.append((indented, line))
     return parts
-
-
 
 
 def _language(code: str) -> str:

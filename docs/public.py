@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 MODULES = (
-    "headwater.errors", # at home there, though they are names of headwater too
+    "headwater.errors",  # at home there, though they are names of headwater too
     "headwater",
     "headwater.estimators",
     "headwater.results",

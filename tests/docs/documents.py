@@ -75,9 +75,8 @@ def assert_prints(shown, came, where):
         if anywhere:
             while place < len(printed) and not _alike(line, printed[place]):
                 place += 1
-        assert place < len(printed) and _alike(line, printed[place]), (
-            f"{where}: the document shows\n{' '.join(line)}\nand this was printed:\n{came}"
-        )
+        found = place < len(printed) and _alike(line, printed[place])
+        assert found, f"{where}: the document shows\n{' '.join(line)}\nprinted was\n{came}"
         place, anywhere = place + 1, False
     assert anywhere or place == len(printed), f"{where}: more was printed:\n{came}"
 
