@@ -154,10 +154,10 @@ class Suspects:
         """Decisions about the most suspect examples, for a person to look through.
 
         Args:
-            count: of how many examples; None takes as many as are estimated to be wrong.
-            decision: "relabel" to the suggested label, which leaves out examples of which the
-                given label is suggested; "drop"; or "auto", which relabels where the suggested
-                label has the support of at least a half, and drops the others.
+            count: of how many examples; None takes as many as are estimated to be wrong. Of these,
+                such as have their given label suggested are left as they are.
+            decision: "relabel" to the suggested label; "drop"; or "auto", which relabels where the
+                suggested label has the support of at least a half, and drops the others.
 
         Raises:
             InputError: count or decision is none of these.
@@ -169,15 +169,13 @@ class Suspects:
         chosen = self.ranking[: self.estimated_wrong if count is None else count].tolist()
         found = []
         for place in chosen:
-            label, other = (
-                int(self.suggested[place]),
-                bool(self.suggested[place] != self.labels[place]),
-            )
-            sure = decision == "relabel" or float(self.support[place]) >= _SURE
+            if self.suggested[place] == self.labels[place]:
+                continue
             own = self.examples.id(place) if self.examples.has_ids else None
-            if decision != "drop" and other and sure:
-                found.append(Decision(place, "relabel", label, own))
-            elif decision != "relabel":
+            sure = decision == "relabel" or float(self.support[place]) >= _SURE
+            if decision != "drop" and sure:
+                found.append(Decision(place, "relabel", int(self.suggested[place]), own))
+            else:
                 found.append(Decision(place, "drop", None, own))
         return Decisions(found, data=self.data)
 
