@@ -10,11 +10,10 @@ from torch import Tensor
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.cleaning.chosen import agreement, candidates, chosen
 from headwater.cleaning.combined import combined
-from headwater.cleaning.estimated import estimated_wrong
 from headwater.cleaning.features import Shortened, lengths
 from headwater.cleaning.fingerprint import fingerprint_of
 from headwater.cleaning.observed import observe
-from headwater.cleaning.opinions import Features, against, opinions
+from headwater.cleaning.opinions import Features, against, disputed, opinions
 from headwater.cleaning.suspects import Suspects
 from headwater.engine import memory_budget_bytes
 from headwater.errors import InputError
@@ -160,7 +159,7 @@ def suspects_of(
         predicted_confidence=seen.predicted_confidence[places],
         losses=seen.losses[places],
         twins=others.twins,
-        estimated_wrong=estimated_wrong(likely.mean(dim=0), seen.labels),
+        disputed=disputed(seen.predicted[places], others.votes.values(), seen.labels),
         checkpoints=tuple(seen.names[place] for place in places),
         reason=reason,
         data=fingerprint_of(estimator),

@@ -14,7 +14,9 @@ from headwater.cleaning.probe import left_out_probe
 from headwater.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from collections.abc import Iterable
+
+    from jaxtyping import Bool, Float, Int
 
     from headwater.cleaning.neighbours import Neighbours
     from headwater.cleaning.observed import Observed
@@ -54,6 +56,19 @@ def against(votes: Float[Tensor, "N K"], labels: Int[Tensor, " N"]) -> Float[Ten
     own = votes.gather(1, labels[:, None])[:, 0]
     other = votes.scatter(1, labels[:, None], -1).amax(dim=1)
     return 1 - own + _TIE * (other - own)
+
+
+def disputed(
+    predicted: Int[Tensor, "C N"],
+    votes: Iterable[Float[Tensor, "N K"]],
+    labels: Int[Tensor, " N"],
+) -> Bool[Tensor, " N"]:
+    """Whether the model at most checkpoints, and all votes, name one and the same other label."""
+    named = predicted.mode(dim=0).values
+    agreed = named != labels
+    for one in votes:
+        agreed &= one.argmax(dim=1) == named
+    return agreed
 
 
 def opinions(seen: Observed, features: Features | Tensor | None, neighbours: int) -> Opinions:
