@@ -61,4 +61,6 @@ def side_by_side(features: Sequence[Float[Tensor, "N D"]]) -> Float[Tensor, "N E
 def unit_rows(features: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
     """The features with their mean taken off, as rows of length 1."""
     rows = features - features.mean(dim=0)
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    norms = rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    scaled: Tensor = rows / norms
+    return scaled

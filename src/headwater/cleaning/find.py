@@ -14,7 +14,7 @@ from headwater.cleaning.features import Shortened, lengths
 from headwater.cleaning.fingerprint import fingerprint_of
 from headwater.cleaning.observed import observe
 from headwater.cleaning.opinions import Features, against, disputed, opinions
-from headwater.cleaning.suspects import Suspects
+from headwater.cleaning.suspects import Suspects, refuse_reserved
 from headwater.engine import memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators import TracInCP, TracInCPBase
@@ -122,7 +122,8 @@ def suspects_of(
             f"estimator is a {type(estimator).__name__}; expected a TracInCP or TracInCPFast of "
             f"the training data"
         )
-    columns = {**({} if ids is None else {"id": ids}), **(examples or {})}
+    columns = {**({} if ids is None else {"id": ids}), **dict(examples or {})}
+    refuse_reserved(columns)
     series = candidates(parts.series)
     looked_at = parts.with_series(series)
     given = None if labels is None else torch.as_tensor(labels).long().cpu()

@@ -15,7 +15,7 @@ from headwater.results.atomic import replacing
 from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from jaxtyping import Bool, Float, Int
@@ -25,6 +25,31 @@ if TYPE_CHECKING:
     from headwater.results.writers import Writer
 
 _ROWS = 4096
+_COLUMNS = [
+    "rank",
+    "suspicion",
+    "given_label",
+    "suggested_label",
+    "support",
+    "predicted_label",
+    "confidence",
+    "twin",
+    "loss",
+    "margin",
+    "self_influence",
+    "neighbours",
+    "probe",
+]
+
+
+def refuse_reserved(columns: Iterable[str]) -> None:
+    """Raises InputError for a column that tables of suspects have one of their own for."""
+    taken = sorted(set(columns) & set(_COLUMNS))
+    if taken:
+        raise InputError(
+            f"column {taken[0]!r} of the training examples has a name that tables of suspects have "
+            f"a column of their own for; call it otherwise"
+        )
 
 
 @dataclass(frozen=True)
