@@ -135,8 +135,8 @@ def told(runs: list[dict[str, Any]]) -> str:
         return statistics.mean(one[name] for one in runs)
 
     text = (
-        f"{len(runs)} seeds. Of {mean('examples'):.0f} labels {mean('wrong'):.1f} are wrong. Suggested decisions: "
-        f"{mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about wrong labels; "
+        f"{len(runs)} seeds. Of {mean('examples'):.0f} labels {mean('wrong'):.1f} are wrong. "
+        f"Suggested decisions: {mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about wrong labels; "
         f"{mean('wrong_after'):.1f} wrong ones are left after them."
     )
     if "accuracy" in runs[0]:
