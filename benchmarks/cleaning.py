@@ -136,7 +136,8 @@ def told(runs: list[dict[str, Any]]) -> str:
 
     text = (
         f"{len(runs)} seeds. Of {mean('examples'):.0f} labels {mean('wrong'):.1f} are wrong. "
-        f"Suggested decisions: {mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about wrong labels; "
+        f"Suggested decisions: {mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about "
+        f"wrong labels; "
         f"{mean('wrong_after'):.1f} wrong ones are left after them."
     )
     if "accuracy" in runs[0]:
