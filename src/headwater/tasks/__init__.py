@@ -8,6 +8,7 @@ from headwater.tasks.huggingface import (
     TokenClassification,
     TokenTask,
 )
+from headwater.tasks.log_odds import LogOdds
 from headwater.tasks.loss import LossTask
 from headwater.tasks.output import ModelOutput
 from headwater.tasks.task import LossSum, Task
@@ -15,6 +16,7 @@ from headwater.tasks.task import LossSum, Task
 __all__ = [
     "CausalLanguageModelling",
     "HuggingFaceTask",
+    "LogOdds",
     "LossSum",
     "LossTask",
     "ModelOutput",
