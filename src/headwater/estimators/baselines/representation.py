@@ -21,14 +21,13 @@ from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.query import TopK
 from headwater.results import Wording
+from headwater.tasks import Task
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jaxtyping import Float
-
-    from headwater.tasks import Task
 
 
 class RepresentationSimilarity(TracInCPBase):
@@ -141,7 +140,7 @@ class RepresentationSimilarity(TracInCPBase):
                 self._net,
                 self._series,
                 self._data,
-                self._loss_task,
+                _Represented(self._represented),
                 budget=memory_budget_bytes(self.memory_budget) // 4,
                 name=self.get_name(),
                 show_progress=show_progress,
@@ -192,6 +191,16 @@ class RepresentationSimilarity(TracInCPBase):
         )
 
 
+class _Represented(Task):
+    """Representations as what examples are made of, so that a batch's size can be measured."""
+
+    def __init__(self, represented: Callable[[Any], Tensor]) -> None:
+        self._represented = represented
+
+    def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
+        return self._represented(batch).sum(dim=1)
+
+
 def _product(queries: Tensor, rows: Tensor) -> Tensor:
     if queries.shape[1] != rows.shape[1]:
         raise InputError(
@@ -203,20 +212,22 @@ def _product(queries: Tensor, rows: Tensor) -> Tensor:
 
 
 def _layer(net: nn.Module, name: str | None) -> nn.Module:
-    modules = dict(net.named_modules())
+    modules: dict[str, nn.Module] = dict(net.named_modules())
     if name is not None:
         if name not in modules or not name:
             raise SelectionError(
                 f"layer is {name!r}, which is no module of the model; see model.named_modules()"
             )
         return modules[name]
-    linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
-    if not linear:
+    last: nn.Module | None = None
+    for module in modules.values():
+        last = module if isinstance(module, nn.Linear) else last
+    if last is None:
         raise SelectionError(
             "the model has no nn.Linear whose input could represent an example; name a layer, "
             "whose output does: layer=..."
         )
-    return linear[-1]
+    return last
 
 
 @contextmanager
