@@ -58,7 +58,8 @@ def damped_gram(
         InputError: the damped matrix isn't positive definite, so that it has no such inverse.
     """
     amount = AUTO_DAMPING * float(gram.diagonal().mean()) if damping == "auto" else float(damping)
-    damped = gram + amount * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    damped = gram.clone()
+    damped.diagonal().add_(amount)
     factor, failed = torch.linalg.cholesky_ex(damped)
     if int(failed):
         raise InputError(

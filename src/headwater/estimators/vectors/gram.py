@@ -44,16 +44,16 @@ class GramScoring(VectorScoring):
         grams = source.into(_Grams, show_progress=show_progress)
         if not grams.by_checkpoint:
             raise InputError("there are no training examples, so no matrix to score by")
-        divisor = float(grams.count) if self._scale == "mean" else 1.0
-        factors = [
-            {
-                block: damped_gram(
-                    gram / divisor, self._damping, name=f"{', '.join(block)}, checkpoint {place}"
-                )
-                for block, gram in by_block.items()
-            }
-            for place, by_block in enumerate(grams.by_checkpoint)
-        ]
+        factors: list[dict[Block, DampedGram]] = []
+        for place, by_block in enumerate(grams.by_checkpoint):
+            factors.append({})
+            for block in list(by_block):
+                # Matrices are large: each is gone before the next is factored.
+                gram = by_block.pop(block)
+                if self._scale == "mean":
+                    gram.div_(grams.count)
+                name = f"{', '.join(block)}, checkpoint {place}"
+                factors[-1][block] = damped_gram(gram, self._damping, name=name)
         return GramScorer(factors)
 
 
