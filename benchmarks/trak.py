@@ -61,7 +61,7 @@ def main() -> None:
     few = training[0][: options.peer_examples], training[1][: options.peer_examples]
     print(f"{options.peer_examples} training examples:")
     exact, damping = without_projection(net, few, queries, dim)
-    print(f"  damping {damping:.4g}, 0.1 times the mean eigenvalue")
+    print(f"  damping {damping:.4g}, 0.1 times the mean of the largest eigenvalues")
     smaller = in_turn(
         lambda: plain_pass(net, few, queries),
         lambda: headwater_scores(net, few, queries, dim),
@@ -155,7 +155,7 @@ def without_projection(
     among = products.influence(training).double()  # type: ignore[union-attr]
     between = products.influence(queries).double()  # type: ignore[union-attr]
     # What 'auto' gives in `dim` dimensions, up to the projection's own error.
-    damping = 0.1 * float(among.trace()) / dim
+    damping = 0.1 * float(among.trace()) / min(len(among), dim)
     inverse = torch.linalg.inv(among + damping * torch.eye(len(among), dtype=torch.float64))
     with torch.no_grad():
         right = net(training[0]).softmax(dim=1).gather(1, training[1][:, None])[:, 0]

@@ -32,9 +32,13 @@ def grad_cos(queries: Sequence[Rows], training: Sequence[Rows]) -> Tensor:
     return sum(cosines) / len(cosines)
 
 
-def inverse(gram: Tensor, damping: float | str) -> Tensor:
-    """Of a Gram matrix; "auto" damps by 0.1 times the mean of its eigenvalues."""
-    amount = 0.1 * float(torch.linalg.eigvalsh(gram).mean()) if damping == "auto" else damping
+def inverse(gram: Tensor, damping: float | str, examples: int) -> Tensor:
+    """Of a Gram matrix; "auto" damps by 0.1 of the mean of its largest eigenvalues.
+
+    As many of them as there are examples: the rest is 0.
+    """
+    largest = torch.linalg.eigvalsh(gram).flip(0)[:examples]
+    amount = 0.1 * float(largest.mean()) if damping == "auto" else damping
     return torch.linalg.inv(gram + amount * torch.eye(len(gram), dtype=torch.float64))
 
 
@@ -54,7 +58,7 @@ def trak(
     products, credits = [], []
     for q, n, p, matrix in zip(queries, training, right, matrices, strict=True):
         phi_q, phi_n = q @ matrix.T, n @ matrix.T
-        products.append(phi_q @ inverse(phi_n.T @ phi_n, damping) @ phi_n.T)
+        products.append(phi_q @ inverse(phi_n.T @ phi_n, damping, len(n)) @ phi_n.T)
         credits.append(1 - p)
     return sum(products) / len(products) * (sum(credits) / len(credits))
 
@@ -78,7 +82,7 @@ def logra(
             )
             gram = small_n.T @ small_n / len(small_n)
             if bool(gram.any()):
-                total = total + small_q @ inverse(gram, damping) @ small_n.T
+                total = total + small_q @ inverse(gram, damping, len(n)) @ small_n.T
     return total / len(queries)
 
 

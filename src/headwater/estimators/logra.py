@@ -30,8 +30,9 @@ class LoGra(VectorEstimator):
     and output gradients are projected first. self_influence(n) is influence(n, n). Parameters that
     are no matrices, such as biases, have blocks of their own.
 
-    The damping is, unless it is given, 0.1 times the mean eigenvalue of E[M M^T], by parameter, so
-    that directions in which gradients hardly vary don't decide. Sums are in float64.
+    The damping is, unless it is given, 0.1 times the mean of the min(N, D) largest eigenvalues of
+    E[M M^T], by parameter, D their number, so that directions in which gradients hardly vary don't
+    decide. Sums are in float64.
 
     Args:
         dim: the length of a projected axis; shorter ones are left as they are. A parameter's matrix
@@ -53,7 +54,7 @@ class LoGra(VectorEstimator):
         formula=(
             "influence(q, n) = mean over checkpoints, sum over parameters, of <M(q), (E[M M^T] + "
             "damping)^-1 M(n)>, M the gradient projected on both sides; damping is 0.1 * the mean "
-            "eigenvalue of E[M M^T] unless it is given"
+            "of the min(N, D) largest eigenvalues of E[M M^T] unless it is given"
         ),
         unit=(
             "that of the query's {measured}, times N: by N times how much it rises, by an "

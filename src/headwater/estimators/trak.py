@@ -37,16 +37,16 @@ class TRAK(VectorEstimator):
     self_influence(n) is influence(n, n). Best with several models that were trained independently:
     pass the last checkpoint of each.
 
-    The damping is, unless it is given, 0.1 times the mean eigenvalue of Phi_c^T Phi_c: with `dim`
-    near the number of examples, or above it, directions that are all noise would else be blown up,
-    or have no inverse. Sums are in float64.
+    The damping is, unless it is given, 0.1 times the mean of the min(N, dim) largest eigenvalues of
+    Phi_c^T Phi_c, outside of which all are 0: with `dim` near the number of examples, or above it,
+    directions that are all noise would else be blown up, or have no inverse. Sums are in float64.
 
     Args:
         model: a classifier with logits (B, K), or with one logit per example.
         checkpoints: of one run or of several; each counts as one model. Several runs may be a list
             of lists. Rates that they come with don't count.
         dim: how many numbers a projected gradient has; a few percent of the number of examples to
-            all of it.
+            all of it. Memory: 8 * dim^2 bytes per checkpoint, beside the vectors.
         damping: in the unit of the eigenvalues of Phi_c^T Phi_c.
         seed: picks the projections.
         influence_src_dataset: see `TracInCP`; or a `GradientStore` that was built from a TRAK.
@@ -65,7 +65,8 @@ class TRAK(VectorEstimator):
         formula=(
             "influence(q, n) = [mean over checkpoints of phi(q)^T (Phi^T Phi + damping)^-1 phi(n)] "
             "* [mean over checkpoints of 1 - p(n)], phi the projected gradient of the log-odds; "
-            "damping is 0.1 * the mean eigenvalue of Phi^T Phi unless it is given"
+            "damping is 0.1 * the mean of the min(N, dim) largest eigenvalues of Phi^T Phi unless "
+            "it is given"
         ),
         unit=(
             "that of the query's log-odds: by how much they fall, to first order, if the training "

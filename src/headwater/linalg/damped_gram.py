@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-# Of the mean eigenvalue. Directions in which the data varies less than that are dampened rather
-# than blown up: with more dimensions than examples, or nearly so, they are noise.
+# Of the mean of the eigenvalues that can be other than 0. Directions in which the data varies less
+# than that are dampened rather than blown up: they are mostly noise.
 AUTO_DAMPING = 0.1
 
 
@@ -45,19 +45,25 @@ class DampedGram:
 
 
 def damped_gram(
-    gram: Float[Tensor, "D D"], damping: float | Literal["auto"], *, name: str
+    gram: Float[Tensor, "D D"], damping: float | Literal["auto"], *, examples: int, name: str
 ) -> DampedGram:
     """The Gram matrix, damped and factored.
 
     Args:
         gram: symmetric, with no negative eigenvalue but for rounding; float64.
-        damping: in the unit of its eigenvalues; "auto" takes 0.1 times their mean.
+        damping: in the unit of its eigenvalues; "auto" takes 0.1 times the mean of the
+            min(examples, D) largest, outside of which all are 0. So it doesn't fall when D is
+            raised beyond the number of examples.
+        examples: of how many vectors it is the Gram matrix.
         name: what it belongs to, for messages.
 
     Raises:
         InputError: the damped matrix isn't positive definite, so that it has no such inverse.
     """
-    amount = AUTO_DAMPING * float(gram.diagonal().mean()) if damping == "auto" else float(damping)
+    if damping == "auto":
+        amount = AUTO_DAMPING * float(gram.trace()) / max(1, min(examples, len(gram)))
+    else:
+        amount = float(damping)
     damped = gram.clone()
     damped.diagonal().add_(amount)
     factor, failed = torch.linalg.cholesky_ex(damped)

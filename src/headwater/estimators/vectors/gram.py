@@ -32,7 +32,8 @@ class GramScoring(VectorScoring):
 
     Args:
         scale: whether G is the "sum" or the "mean".
-        damping: in the unit of G's eigenvalues; "auto" takes 0.1 times their mean, block by block.
+        damping: in the unit of G's eigenvalues; "auto" takes 0.1 times the mean of the
+            min(N, D) largest, block by block.
     """
 
     def __init__(self, *, scale: Literal["sum", "mean"], damping: float | Literal["auto"]) -> None:
@@ -53,7 +54,9 @@ class GramScoring(VectorScoring):
                 if self._scale == "mean":
                     gram.div_(grams.count)
                 name = f"{', '.join(block)}, checkpoint {place}"
-                factors[-1][block] = damped_gram(gram, self._damping, name=name)
+                factors[-1][block] = damped_gram(
+                    gram, self._damping, examples=grams.count, name=name
+                )
         return GramScorer(factors)
 
 
