@@ -16,7 +16,7 @@ from headwater import (
     Projected,
     StoreMismatchError,
 )
-from headwater.tasks import LogOdds
+from headwater.tasks import Autocast, LogOdds
 from tests.estimators.small import (
     QUERIES,
     TRAINING,
@@ -118,6 +118,14 @@ def test_the_loss_may_be_said_and_is_a_log_likelihood(trak):
     for loss in (nn.CrossEntropyLoss(reduction="none"), cross_entropy):
         said = make(TRAK, dim=DIM, seed=SEED, loss_fn=loss)
         assert_close(said.influence(*QUERIES), trak.influence(*QUERIES))
+
+
+def test_losses_may_be_computed_in_mixed_precision():
+    exact = make(TRAK, dim=DIM, seed=SEED, loss_fn=None, damping=0.3).influence(*QUERIES)
+    task = Autocast(cross_entropy)
+    rounded = make(TRAK, dim=DIM, seed=SEED, loss_fn=None, damping=0.3, task=task)
+    got = rounded.influence(list(QUERIES))
+    assert (got - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_a_stream_that_does_not_fit_is_read_again():

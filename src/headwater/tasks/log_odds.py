@@ -38,8 +38,11 @@ class LogOdds(Task):
 
     def __init__(self, task: Task | None = None) -> None:
         self.task = task
-        self.of = "logits" if task is None else type(task).__name__
         self.noted: Tensor | None = None
+
+    @property
+    def rounds_to(self) -> torch.dtype | None:
+        return None if self.task is None else self.task.rounds_to
 
     def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
         if self.task is None:
