@@ -60,10 +60,7 @@ def damped_gram(
     Raises:
         InputError: the damped matrix isn't positive definite, so that it has no such inverse.
     """
-    if damping == "auto":
-        amount = AUTO_DAMPING * float(gram.trace()) / max(1, min(examples, len(gram)))
-    else:
-        amount = float(damping)
+    amount = damping_of(float(gram.trace()), damping, examples=examples, dim=len(gram))
     damped = gram.clone()
     damped.diagonal().add_(amount)
     factor, failed = torch.linalg.cholesky_ex(damped)
@@ -74,6 +71,13 @@ def damped_gram(
             f"raise damping, or leave it at 'auto'"
         )
     return DampedGram(factor, amount)
+
+
+def damping_of(trace: float, damping: float | Literal["auto"], *, examples: int, dim: int) -> float:
+    """The damping of a Gram matrix that has this trace; arguments as for `damped_gram`."""
+    if damping == "auto":
+        return AUTO_DAMPING * trace / max(1, min(examples, dim))
+    return float(damping)
 
 
 def refuse_odd_damping(damping: float | str) -> None:

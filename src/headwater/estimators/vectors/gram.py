@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
@@ -10,7 +10,7 @@ from headwater.errors import InputError
 from headwater.estimators.vectors.maps import CREDIT
 from headwater.estimators.vectors.scoring import Scorer, VectorScoring
 from headwater.forms import Gradients, Materialised
-from headwater.linalg import damped_gram, refuse_odd_damping
+from headwater.linalg import damped_gram, damped_kernel, damping_of, refuse_odd_damping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from headwater.estimators.vectors.scoring import VectorSource
     from headwater.forms import Form
     from headwater.forms.gradients import Block
-    from headwater.linalg import DampedGram
+    from headwater.linalg import DampedGram, DampedKernel
+
+    Damped: TypeAlias = DampedGram | DampedKernel
 
 
 class GramScoring(VectorScoring):
     """score(q, n) = mean over c of v_c(q)^T (G_c + damping)^-1 v_c(n), times a credit of n's own.
 
     G_c is the sum or the mean over training examples of v v^T, block by block. It accumulates in
-    float64 from products in the vectors' own precision.
+    float64 from products in the vectors' own precision; of fewer vectors than dimensions it is
+    never made, see `DampedKernel`.
 
     Args:
         scale: whether G is the "sum" or the "mean".
@@ -45,26 +48,65 @@ class GramScoring(VectorScoring):
         grams = source.into(_Grams, show_progress=show_progress)
         if not grams.by_checkpoint:
             raise InputError("there are no training examples, so no matrix to score by")
-        factors: list[dict[Block, DampedGram]] = []
+        scale = 1 / grams.count if self._scale == "mean" else 1.0
+        factors: list[dict[Block, Damped]] = []
         for place, by_block in enumerate(grams.by_checkpoint):
             factors.append({})
             for block in list(by_block):
                 # Matrices are large: each is gone before the next is factored.
-                gram = by_block.pop(block)
-                if self._scale == "mean":
-                    gram.div_(grams.count)
-                name = f"{', '.join(block)}, checkpoint {place}"
-                factors[-1][block] = damped_gram(
-                    gram, self._damping, examples=grams.count, name=name
+                factors[-1][block] = by_block.pop(block).damped(
+                    self._damping,
+                    scale=scale,
+                    examples=grams.count,
+                    name=f"{', '.join(block)}, checkpoint {place}",
                 )
         return GramScorer(factors)
 
 
-class _Grams:
-    """Adds up v v^T over examples, by checkpoint and block."""
+class _Gram:
+    """Vectors as long as they are few, and V^T V from when they are as many as dimensions."""
 
     def __init__(self) -> None:
-        self.by_checkpoint: list[dict[Block, Float[Tensor, "D D"]]] = []
+        self._vectors: list[Float[Tensor, "B D"]] = []
+        self._count = 0
+        self._gram: Float[Tensor, "D D"] | None = None
+
+    def add(self, vectors: Float[Tensor, "B D"]) -> None:
+        """Takes some more."""
+        self._vectors.append(vectors)
+        self._count += len(vectors)
+        if self._count >= vectors.shape[1]:
+            self._gram = self._summed()
+            self._vectors = []
+
+    def damped(
+        self, damping: float | Literal["auto"], *, scale: float, examples: int, name: str
+    ) -> Damped:
+        """The inverse of scale * V^T V with damping; other arguments as for `damped_gram`."""
+        if self._gram is None:
+            vectors = torch.cat(self._vectors)
+            trace = scale * float(vectors.double().square().sum())
+            amount = damping_of(trace, damping, examples=examples, dim=vectors.shape[1])
+            found = damped_kernel(vectors, amount, scale=scale)
+            if found is not None:
+                return found
+        gram = self._summed().mul_(scale)
+        return damped_gram(gram, damping, examples=examples, name=name)
+
+    def _summed(self) -> Float[Tensor, "D D"]:
+        total = self._gram
+        for vectors in self._vectors:
+            product = (vectors.mT @ vectors).double()
+            total = product if total is None else total.add_(product)
+        assert total is not None, "there are vectors"
+        return total
+
+
+class _Grams:
+    """Gathers what Gram matrices are made of, by checkpoint and block."""
+
+    def __init__(self) -> None:
+        self.by_checkpoint: list[dict[Block, _Gram]] = []
         self.count = 0
 
     def add(self, start: int, by_checkpoint: Sequence[Gradients]) -> None:
@@ -74,11 +116,8 @@ class _Grams:
         self.count += by_checkpoint[0].batch_size
         for grams, gradients in zip(self.by_checkpoint, by_checkpoint, strict=True):
             for block, form in gradients.forms.items():
-                if block == CREDIT:
-                    continue
-                vectors = form.materialise()
-                product = (vectors.mT @ vectors).double()
-                grams[block] = product if block not in grams else grams[block].add_(product)
+                if block != CREDIT:
+                    grams.setdefault(block, _Gram()).add(form.materialise())
 
 
 class GramScorer(Scorer):
@@ -88,7 +127,7 @@ class GramScorer(Scorer):
         factors: by checkpoint and block, the damped Gram matrix.
     """
 
-    def __init__(self, factors: Sequence[Mapping[Block, DampedGram]]) -> None:
+    def __init__(self, factors: Sequence[Mapping[Block, Damped]]) -> None:
         self.factors = factors
 
     def queries(self, by_checkpoint: Sequence[Gradients]) -> list[Gradients]:
