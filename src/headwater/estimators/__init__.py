@@ -20,12 +20,14 @@ from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.estimators.tracincp_fast import TracInCPFast
 from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
 from headwater.estimators.trak import TRAK
+from headwater.estimators.unrolling import ExactUnrolling, Smoothness, TracInIdeal
 
 __all__ = [
     "BM25",
     "LESS",
     "TRAK",
     "DataInfluence",
+    "ExactUnrolling",
     "GradCos",
     "GradDot",
     "GradientStore",
@@ -33,6 +35,7 @@ __all__ = [
     "LoGra",
     "RandomScores",
     "RepresentationSimilarity",
+    "Smoothness",
     "StoreTopK",
     "TokenInfluence",
     "TracInAdam",
@@ -40,5 +43,6 @@ __all__ = [
     "TracInCPBase",
     "TracInCPFast",
     "TracInCPFastRandProj",
+    "TracInIdeal",
     "TrainingLoss",
 ]
