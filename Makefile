@@ -55,6 +55,7 @@ bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
 	.venv-bench/bin/python -m benchmarks.store_forms
 	.venv-bench/bin/python -m benchmarks.store_million
+	.venv-bench/bin/python -m benchmarks.trak
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png

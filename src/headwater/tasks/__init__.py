@@ -9,6 +9,7 @@ from headwater.tasks.huggingface import (
     TokenClassification,
     TokenTask,
 )
+from headwater.tasks.log_odds import LogOdds
 from headwater.tasks.loss import LossTask
 from headwater.tasks.output import ModelOutput
 from headwater.tasks.task import LossSum, Task
@@ -17,6 +18,7 @@ __all__ = [
     "Autocast",
     "CausalLanguageModelling",
     "HuggingFaceTask",
+    "LogOdds",
     "LossSum",
     "LossTask",
     "ModelOutput",

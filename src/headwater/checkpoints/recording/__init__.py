@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from headwater.checkpoints.recording.adam import (
+    AdamState,
+    adam_states,
+    recorded_gradient,
+    recorded_weights,
+)
 from headwater.checkpoints.recording.checkpoint import ParameterGroup, RecordedCheckpoint
 from headwater.checkpoints.recording.entry import Setting
 from headwater.checkpoints.recording.manifest import Layout
@@ -12,6 +18,7 @@ from headwater.checkpoints.recording.step import PendingBatch, RecordedStep
 from headwater.checkpoints.recording.weights import unwrapped
 
 __all__ = [
+    "AdamState",
     "CheckpointRecorder",
     "CheckpointSeries",
     "Layout",
@@ -21,6 +28,9 @@ __all__ = [
     "RecordedRun",
     "RecordedStep",
     "Setting",
+    "adam_states",
     "read_run",
+    "recorded_gradient",
+    "recorded_weights",
     "unwrapped",
 ]

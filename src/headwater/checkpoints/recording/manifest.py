@@ -20,6 +20,8 @@ MANIFEST = "recording.json"
 WEIGHTS_NAME = re.compile(r"step-\d{9,}\.safetensors")
 # Moments in a folder below, where whoever reads the weights one by one doesn't take them for some.
 MOMENTS_FOLDER = "moments"
+# The kind under which the gradient of the update stands among them.
+GRADIENT = "gradient"
 
 Layout = tuple[tuple[str, ...], ...]
 """The names of the parameters in every parameter group."""

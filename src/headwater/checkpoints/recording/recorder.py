@@ -20,6 +20,7 @@ from headwater.checkpoints.recording.manifest import MOMENTS_FOLDER, Layout, Man
 from headwater.checkpoints.recording.mean_loss import MeanLoss
 from headwater.checkpoints.recording.noted_steps import NotedSteps
 from headwater.checkpoints.recording.optimizer import (
+    gradient_of,
     kind_of,
     layout_of,
     moments_of,
@@ -95,8 +96,9 @@ class CheckpointRecorder:
         keep: how many checkpoints remain at the most, at least 2. Where it would be more, every
             second one goes and the distance doubles, so that those that remain are spaced evenly
             and the first is always among them. None keeps all.
-        moments: whether the optimizer's own tensors (momentum, Adam's moments) are written too, for
-            methods that know the optimizer. They take as much again as the model, up to twice.
+        moments: whether the optimizer's own tensors (momentum, Adam's moments) and the gradient of
+            the update are written too, for methods that know the optimizer. They take twice as much
+            again as the model, with Adam three times.
         start: how many updates the model has had already, when training is resumed.
         overwrite: whether a recording that is in the folder may be removed.
 
@@ -314,6 +316,7 @@ class CheckpointRecorder:
         moments: FileEntry | None = None
         if self._moments:
             found = moments_of(self._optimizer, self._model)
+            found.update(gradient_of(self._optimizer, self._model))
             moments = self._write(f"{MOMENTS_FOLDER}/{name}", found, {"step": str(step)})
         entry = Entry(
             step=step,
