@@ -33,6 +33,10 @@ class AttributionFileError(InputError):
     """The file that tells the command line of a training run can't be used; names its line."""
 
 
+class RankError(HeadwaterError, RuntimeError):
+    """Another process of the group failed, died, or didn't come; the message names it."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 
