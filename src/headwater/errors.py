@@ -37,6 +37,10 @@ class DecisionsError(InputError):
     """Decisions about training examples are of other data, or one of them can't be meant."""
 
 
+class RankError(HeadwaterError, RuntimeError):
+    """Another process of the group failed, died, or didn't come; the message names it."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 
