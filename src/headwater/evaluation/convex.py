@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad, hessian, vmap
+from torch.func import functional_call, grad, jacrev, vmap
 
 from headwater.errors import ConvergenceError, InputError
 from headwater.evaluation.retraining import Retraining, States
@@ -27,6 +27,8 @@ _HALVINGS = 40
 # Steps with the Hessian of all data go on as long as each takes the gradient down so far.
 _PROGRESS = 0.7
 _AT_ONCE = 64
+# Rows of the Hessian that are computed at a time, times training examples.
+_HESSIAN_NUMBERS = 2**20
 
 
 class ConvexRetraining(Retraining):
@@ -111,7 +113,8 @@ class ConvexRetraining(Retraining):
 
     def hessian(self, flat: Float[Tensor, " P"], weights: Float[Tensor, " N"]) -> Tensor:
         """The Hessian of the objective with these weights of the losses, P x P."""
-        found: Tensor = hessian(self._objective)(flat, weights)
+        rows = max(1, _HESSIAN_NUMBERS // self.count)
+        found: Tensor = jacrev(grad(self._objective), chunk_size=rows)(flat, weights)
         return found
 
     def _objective(self, flat: Tensor, weights: Tensor) -> Tensor:
