@@ -175,7 +175,7 @@ def test_a_manifest_of_another_version_or_changed_is_refused(bank, tmp_path):
 
 
 def test_places_that_are_no_bank_are_refused(tmp_path):
-    with pytest.raises(BankNotFoundError, match="RetrainedBank.build"):
+    with pytest.raises(BankNotFoundError, match=r"RetrainedBank\.build"):
         RetrainedBank.open(tmp_path)
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(BankWriteError, match=r"other files in it \(thesis.txt\)"):
@@ -276,8 +276,12 @@ def test_a_function_of_ones_own_trains_on_the_subsets(tmp_path):
 )
 def test_a_function_that_trains_nothing_is_refused(function, says):
     with pytest.raises(InputError, match=says):
-        own = FunctionRetraining(mlp, digits(0, 40), function, loss_fn=CROSS_ENTROPY)
-        own.states([own.whole(0)])
+        trained(function)
+
+
+def trained(function):
+    own = FunctionRetraining(mlp, digits(0, 40), function, loss_fn=CROSS_ENTROPY)
+    return own.states([own.whole(0)])
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,8 @@ def test_minima_are_those_of_another_optimizer():
     for number, run in enumerate(runs):
         kept = run.present(120)
         model = by_lbfgs(inputs[kept], targets[kept], len(run.members))
-        torch.testing.assert_close(states["weight"][number], model.weight, rtol=0, atol=1e-7)
-        torch.testing.assert_close(states["bias"][number], model.bias, rtol=0, atol=1e-7)
+        torch.testing.assert_close(states["weight"][number], model.weight, rtol=0, atol=1e-6)
+        torch.testing.assert_close(states["bias"][number], model.bias, rtol=0, atol=1e-6)
 
 
 def test_the_gradient_is_within_the_tolerance_on_very_different_subsets():
@@ -144,8 +144,8 @@ def test_what_is_not_convex_or_not_exact_is_refused():
             l2=1e-6,
             loss_fn=lambda p, t: CROSS_ENTROPY(p, t) - 3 * p.square().sum(dim=1),
         ).states([Run(torch.arange(40), 0)])
+    convex_float = digits(0, 40, torch.float32)
     with pytest.raises(InputError, match="isn't in float64"):
-        convex_float = digits(0, 40, torch.float32)
         ConvexRetraining(nn.Linear(64, 10), convex_float, l2=L2, loss_fn=CROSS_ENTROPY)
     with pytest.raises(InputError, match="l2 is 0"):
         convex(l2=0)

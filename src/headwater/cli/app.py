@@ -7,6 +7,7 @@ import click
 from headwater.cli.commands.check import check
 from headwater.cli.commands.checkpoints import checkpoints
 from headwater.cli.commands.demo import demo
+from headwater.cli.commands.evaluate import evaluate
 from headwater.cli.commands.influence import influence
 from headwater.cli.commands.init import init
 from headwater.cli.commands.self_influence import self_influence
@@ -38,8 +39,9 @@ def app() -> None:
     Then ask:
       headwater self-influence attribution.py --top 50 --out suspects.csv
       headwater influence attribution.py --queries 0:20 --k 10
+      headwater evaluate attribution.py   which method is right?
     """
 
 
-for command in (demo, init, check, checkpoints, self_influence, influence, store):
+for command in (demo, init, check, checkpoints, self_influence, influence, evaluate, store):
     app.add_command(command)

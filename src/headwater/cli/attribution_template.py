@@ -6,6 +6,7 @@ It works as it is, on scikit-learn's handwritten digits (pip install 'headwater[
     headwater check attribution.py             # are scores exact for this model? what will it cost?
     headwater self-influence attribution.py    # wrong labels, outliers and rare cases first
     headwater influence attribution.py --queries 0:3    # what is behind these predictions?
+    headwater evaluate attribution.py          # which method is right? by training again
 
 Then put your own in place of the digits. A name that is a function here may be a value as well.
 """
@@ -15,7 +16,9 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from headwater.evaluation import Recipe
 
 HERE = Path(__file__).parent
 
@@ -83,7 +86,37 @@ def query_columns() -> dict[str, list[int]]:
 # projection = headwater.Projected(512, seed=0)     # estimates from 512 numbers per gradient
 # def checkpoints_load_func(model, checkpoint): ...    # loads other formats, returns the rate
 
-# --- How the example is trained: plain SGD, and a checkpoint every few epochs ---------------------
+# --- How it is trained: for `evaluate`, which trains on parts of the data to judge scores ---------
+
+# The same run in numbers, by which many models are trained at once. Without it, `evaluate` calls
+# train(dataset, seed), one model after the other.
+training = Recipe(epochs=12, batch_size=32, learning_rate=0.1)
+
+
+def train(
+    dataset: Dataset[tuple[Tensor, ...]], seed: int, save_to: Path | None = None
+) -> nn.Module:
+    """Returns a new model, trained on a dataset like train_dataset().
+
+    Checkpoints early on say most: a model that has fitted its data has small gradients.
+    """
+    torch.manual_seed(seed)
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for epoch in range(1, 13):
+        for inputs, targets in DataLoader(dataset, batch_size=32, shuffle=True):
+            optimizer.zero_grad()
+            loss_fn(net(inputs), targets).mean().backward()
+            optimizer.step()
+        if save_to is not None and epoch % 3 == 0:
+            save_to.mkdir(exist_ok=True)
+            saved = {"model": net.state_dict(), "learning_rate": 0.1}
+            torch.save(saved, save_to / f"epoch-{epoch}.pt")
+            print(f"wrote {save_to.name}/epoch-{epoch}.pt")
+    return net
+
+
+# --- The example's data ---------------------------------------------------------------------------
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -92,22 +125,5 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.as_tensor(images).float() / 16, torch.as_tensor(labels)
 
 
-def train() -> None:
-    """Checkpoints early on say most: a model that has fitted its data has small gradients."""
-    torch.manual_seed(0)
-    net = model()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    checkpoints.mkdir(exist_ok=True)
-    for epoch in range(1, 13):
-        for inputs, targets in DataLoader(train_dataset(), batch_size=32, shuffle=True):
-            optimizer.zero_grad()
-            loss_fn(net(inputs), targets).mean().backward()
-            optimizer.step()
-        if epoch % 3 == 0:
-            saved = {"model": net.state_dict(), "learning_rate": 0.1}
-            torch.save(saved, checkpoints / f"epoch-{epoch}.pt")
-            print(f"wrote {checkpoints.name}/epoch-{epoch}.pt")
-
-
 if __name__ == "__main__":
-    train()
+    train(train_dataset(), seed=0, save_to=checkpoints)

@@ -30,6 +30,10 @@ class Objective:
             them to "sum" or "mean" is taken without that; of a sequence its sum or mean remains.
         task: in place of `loss_fn`, for batches that are no tuples.
 
+    Attributes:
+        loss_fn: the loss without reduction; None beside a task.
+        task: the same as a task.
+
     Raises:
         InputError: both are given, or none, or one of the wrong kind.
     """
@@ -50,12 +54,12 @@ class Objective:
                 )
             loss_fn = copy.copy(loss_fn)
             loss_fn.reduction = "none"  # type: ignore[assignment]
-        self._loss_fn = loss_fn
+        self.loss_fn = loss_fn
         self.task: Task = LossTask(loss_fn, reduction="none") if task is None else task  # type: ignore[arg-type]
 
     def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
         """Each example's own loss, unchecked."""
-        if self._loss_fn is None:
+        if self.loss_fn is None:
             return self.task.losses(model, batch)
         inputs, targets = split_batch(batch)
         return self._of_predictions(model(*inputs), targets)
@@ -81,7 +85,7 @@ class Objective:
         The margin of the right class y is log(p_y / (1 - p_y)); "right" is 1 where y has the
         highest score, and 0 elsewhere.
         """
-        if self._loss_fn is None:
+        if self.loss_fn is None:
             return {"loss": self.checked(model, batch, size)}
         inputs, targets = split_batch(batch)
         predictions = model(*inputs)
@@ -97,8 +101,8 @@ class Objective:
         return found
 
     def _of_predictions(self, predictions: Any, targets: Any) -> Float[Tensor, " B"]:
-        assert self._loss_fn is not None
-        losses: Tensor = self._loss_fn(predictions, targets)
+        assert self.loss_fn is not None
+        losses: Tensor = self.loss_fn(predictions, targets)
         if self._reduction == "none" or losses.dim() < 2:
             return losses
         flat = losses.flatten(1)

@@ -67,7 +67,7 @@ def reference_run(
             model=model.eval(),
             train_dataset=retraining.dataset,
             checkpoints=series.recommend(checkpoints),
-            loss_fn=retraining.loss_fn,
+            loss_fn=retraining.objective.loss_fn,
             task=retraining.task,
             final=[{name: t.detach().clone() for name, t in model.state_dict().items()}],
             others=[[{name: state[0] for name, state in one.items()}] for one in trained],

@@ -61,7 +61,6 @@ class Retraining(ABC):
     ) -> None:
         self._model = model
         self.dataset = dataset
-        self.loss_fn = loss_fn
         self.task = task
         self.collate_fn = collate_fn
         self.data = InMemory(dataset, collate_fn)
