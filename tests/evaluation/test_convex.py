@@ -43,7 +43,7 @@ def by_lbfgs(inputs, targets, divisor):
 
 def test_minima_are_those_of_another_optimizer():
     retraining = convex()
-    inputs, targets = retraining.dataset
+    inputs, targets = retraining.data.whole
     half = torch.arange(0, 120, 2)
     runs = [retraining.whole(0), Run(half, 0), Run(torch.arange(120), 0, torch.tensor([7, 8, 50]))]
     states = retraining.states(runs)
@@ -56,7 +56,7 @@ def test_minima_are_those_of_another_optimizer():
 
 def test_the_gradient_is_within_the_tolerance_on_very_different_subsets():
     retraining = convex(tolerance=1e-11)
-    inputs, targets = retraining.dataset
+    inputs, targets = retraining.data.whole
     runs = [Run((targets == digit).nonzero()[:, 0], 0) for digit in range(3)]
     states = retraining.states(runs)
     for model, run in zip(retraining.trained(states), runs, strict=True):
@@ -70,7 +70,7 @@ def test_the_gradient_is_within_the_tolerance_on_very_different_subsets():
 
 def test_leave_one_out_is_the_change_between_two_minima():
     retraining = convex()
-    inputs, targets = retraining.dataset
+    inputs, targets = retraining.data.whole
     queries = pooled(1500, 1504)
     removals = leave_one_out(retraining, queries, examples=[5, 60])
     full = by_lbfgs(inputs, targets, 120)
@@ -86,7 +86,7 @@ def test_leave_one_out_is_the_change_between_two_minima():
 
 def influence_function(retraining, queries):
     """g_q^T H^-1 g_n in dense float64, by loops of autograd."""
-    inputs, targets = retraining.dataset
+    inputs, targets = retraining.data.whole
     model = next(iter(retraining.trained(retraining.states([retraining.whole(0)]))))
 
     def gradient(x, y):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Subset
 
 from headwater.errors import InputError
 from headwater.evaluation.retraining import Retraining, States, stacked
@@ -47,8 +47,6 @@ class FunctionRetraining(Retraining):
         if not callable(train):
             raise InputError(f"train is a {type(train).__name__}; expected a function")
         self._train = train
-        given = isinstance(dataset, (Dataset, list))
-        self._examples: Any = dataset if given else TensorDataset(*dataset)
 
     def states(self, runs: Sequence[Run]) -> States:
         expected = {name: tensor.shape for name, tensor in self.template.state_dict().items()}
@@ -57,7 +55,7 @@ class FunctionRetraining(Retraining):
             places = run.present(self.count).nonzero()[:, 0].tolist()
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(run.seed)
-                model = self._train(Subset(self._examples, places), run.seed)
+                model = self._train(Subset(self.dataset, places), run.seed)
             if not isinstance(model, nn.Module):
                 raise InputError(
                     f"train(dataset, seed) returned a {type(model).__name__}; expected the trained "

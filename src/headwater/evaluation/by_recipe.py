@@ -26,10 +26,10 @@ logger = logging.getLogger("headwater")
 
 # Weights of a stack, their gradients and the optimizer's own tensors stay within this much memory.
 _STACK_BYTES = 256 * 2**20
-_SIZES = (4, 16, 64)
-# A stack has to be so much faster than what it is compared with.
-_WORTH = 0.95
-_TRIED_STEPS = 3
+_SIZES = (8, 24, 64)
+# Where a stack takes so many times as long per model, a larger one isn't tried.
+_HOPELESS = 1.5
+_TRIED_STEPS = 5
 
 
 class RecipeRetraining(Retraining):
@@ -162,13 +162,16 @@ class RecipeRetraining(Retraining):
             return asked
         nbytes = sum(p.numel() * p.element_size() for p in self.template.parameters())
         most = max(2, min(_SIZES[-1], _STACK_BYTES // (4 * max(1, nbytes))))
-        best, seconds = 1, self._seconds_alone()
+        seconds = {1: self._seconds_alone()}
         for size in [size for size in _SIZES if size < most] + [most]:
-            # A stack that is slower than a smaller one doesn't get faster by being larger.
-            each = self._seconds_together(size) / size
-            if each > _WORTH * seconds:
+            seconds[size] = self._seconds_together(size) / size
+            if seconds[size] > _HOPELESS * seconds[1]:
                 break
-            best, seconds = size, each
+        # Each once more, so that a moment in which the machine was busy decides nothing.
+        for size in seconds:
+            again = self._seconds_together(size) / size if size > 1 else self._seconds_alone()
+            seconds[size] = min(seconds[size], again)
+        best = min(seconds, key=lambda size: seconds[size])
         if best == 1:
             logger.info("headwater: models are retrained one by one, which is faster here")
         return best

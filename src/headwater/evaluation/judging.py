@@ -114,14 +114,17 @@ class JudgedByDetection:
     failure: str = ""
 
     def mean(self, measure: str) -> Interval:
-        """The mean over the runs of a measure of `Detection`, with Student's interval."""
+        """The mean over the runs of a measure of `Detection`, with Student's interval.
+
+        The interval ends where the measure does, at 0 and 1.
+        """
         values = torch.tensor([getattr(one, measure) for one in self.runs], dtype=torch.float64)
         mean = float(values.mean())
         if len(values) < 2:
             return Interval(mean, float("nan"), float("nan"))
         t = _T[min(len(values) - 1, len(_T)) - 1]
         half = t * float(values.std()) / len(values) ** 0.5
-        return Interval(mean, mean - half, mean + half)
+        return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def judge_by_detection(

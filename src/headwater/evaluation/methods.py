@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headwater.errors import InputError
@@ -10,7 +10,7 @@ from headwater.estimators import TracInCP, TracInCPFast
 from headwater.evaluation.baselines import RandomScores, TrainingLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from headwater.estimators import DataInfluence
     from headwater.evaluation.trained_run import TrainedRun
@@ -26,12 +26,15 @@ class Method:
             (Q, N), and whose `influence()` is self-influence (N,).
         has_scores: whether it has scores by query; without, it only ranks the training set.
         has_self_influence: whether it ranks the training set.
+        settings: other ways to make it, by what is set, such as its damping: of these and `make`
+            the results page takes what is best on a bank for tuning.
     """
 
     title: str
     make: Callable[[TrainedRun], DataInfluence]
     has_scores: bool = True
     has_self_influence: bool = True
+    settings: Mapping[str, Callable[[TrainedRun], DataInfluence]] = field(default_factory=dict)
 
 
 METHODS: dict[str, Method] = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
@@ -60,7 +61,11 @@ class Retraining(ABC):
         collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         self._model = model
-        self.dataset = dataset
+        columns = isinstance(dataset, (tuple, list)) and all(
+            isinstance(part, torch.Tensor) for part in dataset
+        )
+        # Estimators take a Dataset.
+        self.dataset = TensorDataset(*dataset) if columns and len(dataset) else dataset
         self.task = task
         self.collate_fn = collate_fn
         self.data = InMemory(dataset, collate_fn)
