@@ -137,7 +137,7 @@ def _tuned(
     for label, make in ways.items():
         try:
             candidates[label] = make(run).influence(inputs, targets)
-        except HeadwaterError as error:
+        except HeadwaterError as error:  # noqa: PERF203 - the others are still candidates
             _say(f"  {method.title}, {label}: {error}")
     if not candidates:
         return method, {}

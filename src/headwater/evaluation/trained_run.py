@@ -50,24 +50,18 @@ class TrainedRun:
     seed: int = 0
 
     def arguments(self, *, checkpoints: Sequence[Any] | None = None) -> dict[str, Any]:
-        """What the constructors of all estimators take by name.
+        """What the constructors of TracIn and its kin take by name.
 
         Args:
-            checkpoints: others than the run's.
+            checkpoints: others than the run's, with their rates.
         """
-        given = {
-            "checkpoints_load_func": default_checkpoints_load_func,
-            **self.options,
-        }
+        given = {"checkpoints_load_func": default_checkpoints_load_func, **self.options}
         if checkpoints is not None:
             # The learning rates of the run aren't theirs.
-            given["learning_rates"] = [1.0] * len(checkpoints)
+            given.pop("learning_rates", None)
         return {
-            "model": self.model,
-            "influence_src_dataset": self.train_dataset,
+            **self._common,
             "checkpoints": self.checkpoints if checkpoints is None else checkpoints,
-            "loss_fn": self.loss_fn,
-            "task": self.task,
             **given,
         }
 
@@ -79,18 +73,39 @@ class TrainedRun:
         """The same, with the trained model as the only checkpoint."""
         return self.of_all_layers(checkpoints=self.last)
 
+    def of_several_models(self) -> dict[str, Any]:
+        """The same, with the trained models of all runs as the checkpoints."""
+        every = [*self.last, *(one for other in self.others for one in other)]
+        return self.of_all_layers(checkpoints=every)
+
+    def without_series(self) -> dict[str, Any]:
+        """What estimators take that know of one `checkpoint` only, such as influence functions."""
+        (last,) = self.last
+        options = {key: one for key, one in self.options.items() if key != "learning_rates"}
+        checkpoint = last[0] if isinstance(last, tuple) else last
+        return {**self._common, "layers": self.layers, "checkpoint": checkpoint, **options}
+
+    @property
+    def _common(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "influence_src_dataset": self.train_dataset,
+            "loss_fn": self.loss_fn,
+            "task": self.task,
+        }
+
     @property
     def last(self) -> list[Any]:
-        """What stands for the trained model as `checkpoints`."""
+        """What stands for the trained model as `checkpoints`: one, with the rate 1."""
         if self.final is not None:
             return self.final
-        load = self.options.get("checkpoints_load_func", default_checkpoints_load_func)
-        source = open_source(
-            self.checkpoints,
-            any_format=load is not default_checkpoints_load_func,
-            rates_given=True,
-        )
-        return list(source.items)[-1:]
+        own = self.options.get("checkpoints_load_func", default_checkpoints_load_func)
+        any_format = own is not default_checkpoints_load_func
+        source = open_source(self.checkpoints, any_format=any_format, rates_given=True)
+        *_, item = source.items
+        if any_format:
+            return [item]
+        return [(item[0] if isinstance(item, tuple) else item, 1.0)]
 
     @property
     def last_linear(self) -> str:
