@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +204,7 @@ def _by_detection(
     for kind in ("uniform", "runner-up"):
         found = judge_by_detection(
             methods,
-            setting.retraining,
+            partial(setting.retraining, at_once=1),
             parts.training,
             kind=kind,  # type: ignore[arg-type]
             seeds=range(asked.seeds),
@@ -222,7 +223,7 @@ def _by_detection(
 
 def _seconds_of_one(setting: Setting, parts: Split) -> float:
     """How long one model takes by itself, on half of the data."""
-    retraining = setting.retraining(parts.training)
+    retraining = setting.retraining(parts.training, at_once=1)
     run = Subsets(3, runs=1).plan(setting.training)[0]
     begun = time.perf_counter()
     retraining.train(run)

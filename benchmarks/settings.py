@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +49,12 @@ class Setting:
     labels: bool = True
     linear: bool = False
 
-    def retraining(self, examples: Examples) -> RecipeRetraining:
-        return RecipeRetraining(self.build, examples, self.recipe, loss_fn=self.loss_fn)
+    def retraining(
+        self, examples: Examples, *, at_once: int | Literal["auto"] = "auto"
+    ) -> RecipeRetraining:
+        return RecipeRetraining(
+            self.build, examples, self.recipe, loss_fn=self.loss_fn, at_once=at_once
+        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ SETTINGS = {
             transformer,
             by_text,
             Recipe(8, 32, 3e-3, "adamw", {"weight_decay": 0.1}, "cosine", warmup=20, clip_norm=1.0),
-            training=2000,
+            training=1000,
             queries=100,
             labels=False,
         ),
