@@ -17,9 +17,13 @@ def _setting(found: dict[str, Any]) -> str:
     facts, header = found["setting"], found["header"]
     subsets, recipe = facts["subsets"], facts["recipe"]
     settings = "".join(f", {key} {value}" for key, value in recipe["settings"].items())
-    ceilings = [row["ceiling"] for row in found["methods"].values() if row.get("ceiling")]
+    ceilings = [
+        row["ceiling"] for row in found["methods"].values() if row.get("ceiling") is not None
+    ]
     margins = [
-        row["ceiling_margin"] for row in found["methods"].values() if row.get("ceiling_margin")
+        row["ceiling_margin"]
+        for row in found["methods"].values()
+        if row.get("ceiling_margin") is not None
     ]
     ceiling = f"{ceilings[0]:.3f}" if ceilings else "unknown"
     if margins:

@@ -115,7 +115,7 @@ class RecipeRetraining(Retraining):
                     places = run.members[batch]
                     optimizer.zero_grad()
                     losses = self.objective.losses(model, self.data.batch(places))
-                    kept = present[places].to(losses.dtype)
+                    kept = present[places].to(losses)
                     loss = (losses * kept).sum() / len(places)
                     loss.backward()
                     if note is not None:
@@ -223,8 +223,8 @@ class RecipeRetraining(Retraining):
 def _seconds_of(step: Callable[[], None]) -> float:
     """The shortest time that an update took, of several.
 
-    The clock or the processor's time, whichever is shorter: a long update is interrupted by what else
-    runs on the machine and a short one isn't, and what runs on two cores takes half of its time.
+    The clock or the processor's time, whichever is shorter: a long update is interrupted by what
+    else runs on the machine and a short one isn't, and on two cores the processor's is double.
     """
     found = []
     for _ in range(_TRIED_STEPS):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from headwater.errors import InputError
-from headwater.tasks.batch import describe, leading_size, leaves, map_leaves
+from headwater.tasks.batch import borrow, describe, leading_size, leaves, map_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ class InMemory:
         self._collate = default_collate if collate_fn is None else collate_fn
         self._source: Any = None
         self._whole: Any = None
+        self._device: torch.device | None = None
         if isinstance(source, DataLoader):
             raise InputError(
                 f"{name} is a DataLoader; expected the Dataset, since retraining makes batches of "
@@ -73,11 +74,18 @@ class InMemory:
         """All examples as one batch of tensors; None where a batch has to be made each time."""
         return self._whole
 
+    def move_to(self, device: torch.device) -> None:
+        """Puts all examples, or later batches, on a device."""
+        self._device = device
+        if self._whole is not None:
+            self._whole = borrow(self._whole, device)
+
     def batch(self, places: Int[Tensor, " B"]) -> Any:
         """Some examples, in this order."""
         if self._whole is not None:
             return taken(self._whole, places)
-        return self._collate([self._source[int(place)] for place in places])
+        batch = self._collate([self._source[int(place)] for place in places])
+        return batch if self._device is None else borrow(batch, self._device)
 
     def targets(self) -> Tensor:
         """What the last part of each example says.

@@ -17,6 +17,7 @@ from headwater.estimators.loss_name import loss_name
 from headwater.evaluation.in_memory import InMemory
 from headwater.evaluation.objective import Objective
 from headwater.evaluation.run import Run
+from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,8 @@ class Retraining(ABC):
         self.objective = Objective(loss_fn, task)
         self.at_once = 1
         self.template = self.initial(0)
+        self.device = next((p.device for p in self.template.parameters()), torch.device("cpu"))
+        self.data.move_to(self.device)
 
     @property
     def count(self) -> int:
@@ -122,7 +125,8 @@ class Retraining(ABC):
             parts: dict[str, list[Tensor]] = {}
             with torch.no_grad():
                 for places in torch.arange(queries.count).split(_MEASURED_AT_ONCE):
-                    found = self.objective.measured(model, queries.batch(places), len(places))
+                    batch = borrow(queries.batch(places), self.device)
+                    found = self.objective.measured(model, batch, len(places))
                     for name, values in found.items():
                         parts.setdefault(name, []).append(values.double().cpu())
             for name, pieces in parts.items():

@@ -69,7 +69,7 @@ class _Weighted(nn.Module):
 
     def forward(self, batch: Any, weights: Tensor) -> Tensor:
         losses = self._objective.losses(self.model, batch)
-        return (losses * weights.to(losses.dtype)).sum()
+        return (losses * weights.to(losses)).sum()
 
 
 class Stack:
