@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from headwater.evaluation import Recipe
 
@@ -61,6 +61,20 @@ def query_dataset() -> TensorDataset:
     return TensorDataset(images[1500:], labels[1500:])
 
 
+# --- For `apply --retrain`: did cleaning help? It needs train(dataset, seed), too, see below ------
+
+
+def held_out_dataset() -> TensorDataset:
+    """Examples that training doesn't see, with labels that can be trusted."""
+    return query_dataset()
+
+
+# --- For `evaluate`, which trains on parts of the data to judge scores: how the model is trained ----
+
+# The run of train(dataset, seed), see below, in numbers, by which many models are trained at once.
+# Without it, that function is called, for one model after the other.
+training = Recipe(epochs=12, batch_size=32, learning_rate=0.1)
+
 # --- What tables show beside the scores: none of it is needed -------------------------------------
 
 
@@ -86,19 +100,20 @@ def query_columns() -> dict[str, list[int]]:
 # projection = headwater.Projected(512, seed=0)     # estimates from 512 numbers per gradient
 # def checkpoints_load_func(model, checkpoint): ...    # loads other formats, returns the rate
 
-# --- How it is trained: for `evaluate`, which trains on parts of the data to judge scores ---------
-
-# The same run in numbers, by which many models are trained at once. Without it, `evaluate` calls
-# train(dataset, seed), one model after the other.
-training = Recipe(epochs=12, batch_size=32, learning_rate=0.1)
+# --- How the example is trained: plain SGD, and a checkpoint every few epochs ---------------------
 
 
-def train(
-    dataset: Dataset[tuple[Tensor, ...]], seed: int, save_to: Path | None = None
-) -> nn.Module:
-    """Returns a new model, trained on a dataset like train_dataset().
+def digits() -> tuple[Tensor, Tensor]:
+    """1,797 images of 8 x 8 pixels, each as a row of 64 grey values, and what they show."""
+    images, labels = load_digits(return_X_y=True)
+    return torch.as_tensor(images).float() / 16, torch.as_tensor(labels)
 
-    Checkpoints early on say most: a model that has fitted its data has small gradients.
+
+def train(dataset: TensorDataset, seed: int = 0, folder: Path | None = None) -> nn.Module:
+    """A model trained on a dataset, which is what `headwater apply --retrain` asks for.
+
+    With a folder, checkpoints are left in it. Those early on say most: a model that has fitted its
+    data has small gradients.
     """
     torch.manual_seed(seed)
     net = model()
@@ -108,22 +123,13 @@ def train(
             optimizer.zero_grad()
             loss_fn(net(inputs), targets).mean().backward()
             optimizer.step()
-        if save_to is not None and epoch % 3 == 0:
-            save_to.mkdir(exist_ok=True)
+        if folder is not None and epoch % 3 == 0:
+            folder.mkdir(exist_ok=True)
             saved = {"model": net.state_dict(), "learning_rate": 0.1}
-            torch.save(saved, save_to / f"epoch-{epoch}.pt")
-            print(f"wrote {save_to.name}/epoch-{epoch}.pt")
+            torch.save(saved, folder / f"epoch-{epoch}.pt")
+            print(f"wrote {folder.name}/epoch-{epoch}.pt")
     return net
 
 
-# --- The example's data ---------------------------------------------------------------------------
-
-
-def digits() -> tuple[Tensor, Tensor]:
-    """1,797 images of 8 x 8 pixels, each as a row of 64 grey values, and what they show."""
-    images, labels = load_digits(return_X_y=True)
-    return torch.as_tensor(images).float() / 16, torch.as_tensor(labels)
-
-
 if __name__ == "__main__":
-    train(train_dataset(), seed=0, save_to=checkpoints)
+    train(train_dataset(), folder=checkpoints)
