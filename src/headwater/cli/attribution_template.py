@@ -69,7 +69,7 @@ def held_out_dataset() -> TensorDataset:
     return query_dataset()
 
 
-# --- For `evaluate`, which trains on parts of the data to judge scores: how the model is trained ----
+# --- For `evaluate`, which trains on parts of the data to judge scores ----------------------------
 
 # The run of train(dataset, seed), see below, in numbers, by which many models are trained at once.
 # Without it, that function is called, for one model after the other.
