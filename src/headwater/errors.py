@@ -157,6 +157,42 @@ class StoreWriteError(StoreError, OSError):
     """The store can't be written (a full disk, most often); it is as it was before."""
 
 
+class ConvergenceError(HeadwaterError, ArithmeticError):
+    """A convex model's minimum wasn't reached, or the model isn't convex."""
+
+
+class BankError(HeadwaterError):
+    """Something is wrong with a bank of retrained models."""
+
+
+class BankNotFoundError(BankError, FileNotFoundError):
+    """There is no bank of retrained models at that place."""
+
+
+class BankIncompleteError(BankError, RuntimeError):
+    """The bank's building was interrupted; building again goes on where it stopped."""
+
+
+class BankMismatchError(BankError, ValueError):
+    """The bank was made of something else than what it is used with; names what differs."""
+
+
+class BankVersionError(BankError, ValueError):
+    """The bank was written in a format that this version of headwater doesn't know."""
+
+
+class BankCorruptError(BankError, ValueError):
+    """A file of the bank is cut off, changed, or of another bank."""
+
+
+class BankLockedError(BankError, RuntimeError):
+    """Another process is building the bank."""
+
+
+class BankWriteError(BankError, OSError):
+    """The bank can't be written (a full disk, most often); what was committed is there."""
+
+
 class CaptumArgumentError(InputError, AssertionError):
     """An argument that Captum refuses by an assertion; only from `headwater.compat.captum`."""
 

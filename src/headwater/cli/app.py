@@ -8,6 +8,7 @@ from headwater.cli.commands.apply import apply
 from headwater.cli.commands.check import check
 from headwater.cli.commands.checkpoints import checkpoints
 from headwater.cli.commands.demo import demo
+from headwater.cli.commands.evaluate import evaluate
 from headwater.cli.commands.influence import influence
 from headwater.cli.commands.init import init
 from headwater.cli.commands.self_influence import self_influence
@@ -41,8 +42,20 @@ def app() -> None:
       headwater self-influence attribution.py --top 50 --out suspects.csv
       headwater influence attribution.py --queries 0:20 --k 10
       headwater suspects attribution.py --decisions suggested.json
+      headwater evaluate attribution.py   which method is right?
     """
 
 
-for command in (demo, init, check, checkpoints, self_influence, influence, suspects, apply, store):
+for command in (
+    demo,
+    init,
+    check,
+    checkpoints,
+    self_influence,
+    influence,
+    suspects,
+    apply,
+    evaluate,
+    store,
+):
     app.add_command(command)

@@ -37,6 +37,8 @@ OPTIONAL = (
     "batch_size",
     "memory_budget",
     "projection",
+    "train",
+    "training",
 )
 _NEAR = 0.6
 _VERY_NEAR = 0.85
