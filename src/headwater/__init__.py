@@ -12,6 +12,7 @@ from headwater.checkpoints import (
     RecordedCheckpoint,
     default_checkpoints_load_func,
 )
+from headwater.curvature import EKFAC, KFAC, Curvature, RelativeDamping
 from headwater.errors import (
     AttributionFileError,
     BatchError,
@@ -21,6 +22,9 @@ from headwater.errors import (
     CaptureError,
     CheckpointError,
     CheckpointMismatchError,
+    CurvatureError,
+    FactorsCorruptError,
+    FactorsMismatchError,
     HeadwaterError,
     HeadwaterWarning,
     InputError,
@@ -54,6 +58,7 @@ from headwater.errors import (
 from headwater.estimators import (
     DataInfluence,
     GradientStore,
+    InfluenceFunction,
     KMostInfluentialResults,
     StoreTopK,
     TokenInfluence,
@@ -69,6 +74,8 @@ from headwater.tasks import Task
 from headwater.version import __version__
 
 __all__ = [
+    "EKFAC",
+    "KFAC",
     "AttributionFileError",
     "BatchError",
     "CaptumArgumentError",
@@ -79,12 +86,17 @@ __all__ = [
     "CheckpointMismatchError",
     "CheckpointRecorder",
     "CheckpointSeries",
+    "Curvature",
+    "CurvatureError",
     "DataInfluence",
     "ExactNearestNeighbors",
+    "FactorsCorruptError",
+    "FactorsMismatchError",
     "FaissNearestNeighbors",
     "GradientStore",
     "HeadwaterError",
     "HeadwaterWarning",
+    "InfluenceFunction",
     "InputError",
     "KMostInfluentialResults",
     "LayerCall",
@@ -106,6 +118,7 @@ __all__ = [
     "RecordingNotFoundError",
     "RecordingVersionError",
     "RecordingWriteError",
+    "RelativeDamping",
     "Scores",
     "SelectionError",
     "ShuffledLoaderError",

@@ -1,6 +1,7 @@
 """The named estimators: each picks its parts."""
 
 from headwater.estimators.data_influence import DataInfluence
+from headwater.estimators.influence_function import InfluenceFunction
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.stored import GradientStore, StoreTopK
 from headwater.estimators.token_influence import TokenInfluence
@@ -12,6 +13,7 @@ from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
 __all__ = [
     "DataInfluence",
     "GradientStore",
+    "InfluenceFunction",
     "KMostInfluentialResults",
     "StoreTopK",
     "TokenInfluence",

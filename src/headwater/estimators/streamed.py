@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
-from headwater.engine import (
-    OneBatch,
-    PairScores,
-    Run,
-    SelfInfluence,
-    SummedScores,
-    memory_budget_bytes,
-)
+from headwater.engine import OneBatch, Run, memory_budget_bytes
 from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
+from headwater.estimators.quantities import Quantities
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
 from headwater.query import AllScores, TopK
@@ -82,6 +76,7 @@ class Streamed:
         form: what gradients are held as: `Projected`, or None for whatever is exact and cheapest.
         memory_budget: bytes, or a text, to be used beyond the model, one batch and the result.
         name: the estimator's name, for progress bars.
+        quantities: what is computed of gradients; None for TracIn's products.
     """
 
     def __init__(
@@ -95,6 +90,7 @@ class Streamed:
         form: Projected | None = None,
         memory_budget: int | str,
         name: str,
+        quantities: Quantities | None = None,
     ) -> None:
         self.net = net
         self.selection = selection
@@ -110,6 +106,7 @@ class Streamed:
         )
         self.memory_budget = memory_budget
         self.name = name
+        self.quantities = Quantities() if quantities is None else quantities
 
     def with_data(self, data: TrainingData) -> Streamed:
         """The same parts on other examples."""
@@ -122,6 +119,7 @@ class Streamed:
             form=self.form,
             memory_budget=self.memory_budget,
             name=self.name,
+            quantities=self.quantities,
         )
 
     def with_form(self, form: Projected | None) -> Streamed:
@@ -135,11 +133,12 @@ class Streamed:
             form=form,
             memory_budget=self.memory_budget,
             name=self.name,
+            quantities=self.quantities,
         )
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
-        return self.all_of(SelfInfluence, show_progress=show_progress)[0]
+        return self.all_of(self.quantities.own, show_progress=show_progress)[0]
 
     def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
         """All scores.
@@ -218,10 +217,11 @@ class Streamed:
 
     def _quantity(self, question: Question | None) -> Quantity:
         if question is None:
-            return SelfInfluence()
+            return self.quantities.own()
         device = next(self.net.parameters()).device
         queries = OneBatch(question.task, borrow(question.batch, device), question.size)
-        return SummedScores(queries) if question.summed else PairScores(queries)
+        made = self.quantities
+        return made.summed(queries) if question.summed else made.pairs(queries)
 
     def _run(self, show_progress: bool) -> Run:
         return Run(
@@ -236,7 +236,7 @@ class Streamed:
             show_progress=show_progress,
         )
 
-    def _pairs(self, task: Task, batch: Any) -> PairScores:
+    def _pairs(self, task: Task, batch: Any) -> Quantity:
         size = size_of_queries(task, batch)
         device = next(self.net.parameters()).device
-        return PairScores(OneBatch(task, borrow(batch, device), size))
+        return self.quantities.pairs(OneBatch(task, borrow(batch, device), size))

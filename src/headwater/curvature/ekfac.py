@@ -1,0 +1,132 @@
+"""K-FAC and EK-FAC: curvature of a layer as a product of that of its inputs and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from headwater.curvature.block_inverse import BlockInverse, Blocks
+from headwater.curvature.curvature import Curvature
+from headwater.curvature.damping import Damping, RelativeDamping, checked_damping
+from headwater.curvature.find_likelihood import (
+    LikelihoodName,
+    find_likelihood,
+    named_likelihood,
+)
+from headwater.curvature.kronecker_fit import KroneckerFit
+from headwater.curvature.sampled_task import SampledTask
+from headwater.errors import CurvatureError
+
+if TYPE_CHECKING:
+    from headwater.curvature.training_pass import TrainingPass
+    from headwater.tasks import Task
+
+
+@dataclass(frozen=True)
+class KroneckerOptions:
+    """What K-FAC and EK-FAC have in common.
+
+    Attributes:
+        damping: what is added to the eigenvalues: a share of each layer's mean, or a number.
+        targets: whose gradients the factors are made of: those of labels drawn from the model,
+            which estimates the Gauss-Newton matrix; or of the "true" labels, the empirical Fisher
+            matrix, which works with every loss and is no curvature.
+        likelihood: the distribution that labels are drawn from, where the loss is not one that
+            says it by itself.
+        seed: of the draws.
+        largest_factor: layers with more inputs or outputs than that have their diagonal alone.
+    """
+
+    _: KW_ONLY
+    damping: Damping = field(default_factory=RelativeDamping)
+    targets: Literal["sampled", "true"] = "sampled"
+    likelihood: LikelihoodName | None = None
+    seed: int = 0
+    largest_factor: int = 8192
+
+    def __post_init__(self) -> None:
+        checked_damping(self.damping)
+        if self.targets not in ("sampled", "true"):
+            raise CurvatureError(
+                f"targets is {self.targets!r}; expected 'sampled' (labels drawn from the model) or "
+                f"'true' (those of the training data)"
+            )
+        if self.likelihood is not None:
+            named_likelihood(self.likelihood)
+
+    def task(self, training: TrainingPass) -> Task:
+        """What is differentiated for the factors.
+
+        Raises:
+            CurvatureError: the loss isn't known, and the likelihood not said.
+        """
+        if self.targets == "true":
+            return training.task
+        if self.likelihood is not None:
+            likelihood = named_likelihood(self.likelihood)
+        else:
+            found = find_likelihood(training.task, training.net)
+            if found is None:
+                raise unknown_likelihood(training.task)
+            likelihood = found
+        return SampledTask(training.task, likelihood, self.seed)
+
+    def blocks(self, training: TrainingPass, *, corrected: bool) -> Blocks:
+        """The curvature, block by block."""
+        fit = KroneckerFit(
+            training, self.task(training), corrected=corrected, largest_factor=self.largest_factor
+        )
+        return Blocks(fit.spectra(), training.shapes)
+
+    @property
+    def words(self) -> str:
+        """Where the factors came from."""
+        if self.targets == "true":
+            return "from gradients of the true labels (the empirical Fisher matrix)"
+        return f"from gradients of labels drawn from the model (seed {self.seed})"
+
+
+def unknown_likelihood(task: Task) -> CurvatureError:
+    """What to raise for a loss without a known likelihood."""
+    loss_fn: Callable[..., object] | None = getattr(task, "loss_fn", None)
+    name = type(task).__name__
+    if loss_fn is not None:
+        name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
+    return CurvatureError(
+        f"labels are drawn from the model, and {name} doesn't say from which distribution; pass "
+        f"likelihood='categorical' (softmax over axis 1 of the output), 'bernoulli' (logits) or "
+        f"'gaussian' (squared error), or targets='true' for the empirical Fisher matrix"
+    )
+
+
+@dataclass(frozen=True)
+class KFAC(KroneckerOptions, Curvature):
+    """G = A x S by layer: second moments of inputs, times those of gradients at outputs.
+
+    One pass over the training data. EKFAC is a better estimate at the price of part of a second.
+
+    Source: Martens and Grosse (2015), arXiv 1503.05671; for several positions per example as in
+    Eschenhagen et al. (2023), arXiv 2311.00636, "expand".
+    """
+
+    def fit(self, training: TrainingPass) -> BlockInverse:
+        return BlockInverse(
+            self.blocks(training, corrected=False), self.damping, f"K-FAC {self.words}"
+        )
+
+
+@dataclass(frozen=True)
+class EKFAC(KroneckerOptions, Curvature):
+    """K-FAC with eigenvalues measured in its eigenbasis.
+
+        A = Q_A L_A Q_A^T,  S = Q_S L_S Q_S^T,  Lambda_ij = E[((Q_S^T dW Q_A)_ij)^2]
+        (G + lam)^-1 V = Q_S [(Q_S^T V Q_A) / (Lambda + lam)] Q_A^T
+
+    Source: George et al. (2018), arXiv 1806.03884; Grosse et al. (2023), arXiv 2308.03296.
+    """
+
+    def fit(self, training: TrainingPass) -> BlockInverse:
+        return BlockInverse(
+            self.blocks(training, corrected=True), self.damping, f"EK-FAC {self.words}"
+        )
