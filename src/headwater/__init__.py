@@ -12,7 +12,15 @@ from headwater.checkpoints import (
     RecordedCheckpoint,
     default_checkpoints_load_func,
 )
-from headwater.curvature import EKFAC, KFAC, Curvature, RelativeDamping
+from headwater.curvature import (
+    ASTRA,
+    EKFAC,
+    KFAC,
+    Curvature,
+    Exact,
+    GaussNewtonCG,
+    RelativeDamping,
+)
 from headwater.errors import (
     AttributionFileError,
     BatchError,
@@ -74,6 +82,7 @@ from headwater.tasks import Task
 from headwater.version import __version__
 
 __all__ = [
+    "ASTRA",
     "EKFAC",
     "KFAC",
     "AttributionFileError",
@@ -89,10 +98,12 @@ __all__ = [
     "Curvature",
     "CurvatureError",
     "DataInfluence",
+    "Exact",
     "ExactNearestNeighbors",
     "FactorsCorruptError",
     "FactorsMismatchError",
     "FaissNearestNeighbors",
+    "GaussNewtonCG",
     "GradientStore",
     "HeadwaterError",
     "HeadwaterWarning",

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from headwater.capture import Capture
 from headwater.curvature.sampled_task import SampledTask
 from headwater.engine.session import Session
+from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +52,7 @@ class TrainingPass:
     def __post_init__(self) -> None:
         # One for all passes, so that what one learns of the model the next one knows.
         self._capture = Capture(self.net, self.selection)
+        self._batch_size = 0
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -95,6 +97,12 @@ class TrainingPass:
         with self._begun(stage) as (session, bar):
             yield from self._all(session, bar)
 
+    def again(self) -> Iterator[Any]:
+        """Every batch, at the model's present weights: those of the pass before, or of a run."""
+        device = next(self.net.parameters()).device
+        for batch in self.data.batches(self._batch_size or self.data.batch_size or 64):
+            yield borrow(batch, device)
+
     @contextmanager
     def _begun(self, stage: str) -> Iterator[tuple[Session, Any]]:
         session = Session(
@@ -116,7 +124,9 @@ class TrainingPass:
         begun = False
         with closing(self.series.visit()) as visits:
             while session.next(visits) is not None:
-                for place in session.batches() if begun else session.begin(extra_numbers=0):
+                batches = session.batches() if begun else session.begin(extra_numbers=0)
+                self._batch_size = session.batch_size
+                for place in batches:
                     yield place
                     bar.update()
                 begun = True
