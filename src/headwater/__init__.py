@@ -64,6 +64,7 @@ from headwater.errors import (
     UnsafeCheckpointError,
 )
 from headwater.estimators import (
+    SOURCE,
     DataInfluence,
     GradientStore,
     InfluenceFunction,
@@ -85,6 +86,7 @@ __all__ = [
     "ASTRA",
     "EKFAC",
     "KFAC",
+    "SOURCE",
     "AttributionFileError",
     "BatchError",
     "CaptumArgumentError",

@@ -55,7 +55,7 @@ def influence(
     scores = torch.zeros(len(queries), len(training)).double()
     own = torch.zeros(len(training)).double()
     for block in blocks:
-        matrix, mean = _curvature(model, block, drawn, corrected)
+        matrix, mean = _curvature(block, [(model, *one) for one in drawn], corrected)
         added = factor * mean if damping is None else damping
         inverse = torch.linalg.inv(matrix + added * torch.eye(len(matrix)).double())
         by_query = torch.stack([_gradient(model, block, *one) for one in queries])
@@ -79,14 +79,54 @@ def _gradient(model: nn.Module, block: Block, loss: Loss, example: Example) -> T
     return matrix.flatten()
 
 
+def unrolled(
+    checkpoints: Sequence[Sequence[nn.Module]],
+    blocks: Sequence[Block],
+    times: Sequence[float],
+    *,
+    drawn: Callable[[nn.Module], Sequence[tuple[Loss, Example]]],
+    training: Sequence[tuple[Loss, Example]],
+    queries: Sequence[tuple[Loss, Example]],
+) -> Tensor:
+    """`[Q, N]` scores of training in segments, by matrix exponentials.
+
+    `checkpoints` are each segment's models, `times` each segment's rate times updates.
+    """
+    scores = torch.zeros(len(queries), len(training)).double()
+    for block in blocks:
+        curvatures = [
+            _curvature(block, [(m, *one) for m in models for one in drawn(m)], True)[0]
+            for models in checkpoints
+        ]
+        last = checkpoints[-1][-1]
+        left = torch.stack([_gradient(last, block, *one) for one in queries])
+        for models, matrix, time in reversed(
+            list(zip(checkpoints, curvatures, times, strict=True))
+        ):
+            size = len(matrix)
+            # [exp(-tH), integral of exp(-sH) from 0 to t] by the exponential of one larger matrix.
+            joint = torch.zeros(2 * size, 2 * size).double()
+            joint[:size, :size], joint[:size, size:] = (
+                -time * matrix,
+                time * torch.eye(size).double(),
+            )
+            both = torch.linalg.matrix_exp(joint)
+            decay, gathered = both[:size, :size], both[:size, size:]
+            for model in models:
+                rows = torch.stack([_gradient(model, block, *one) for one in training])
+                scores += left @ gathered @ rows.T / len(models)
+            left = left @ decay
+    return scores
+
+
 def _curvature(
-    model: nn.Module, block: Block, drawn: Sequence[tuple[Loss, Example]], corrected: bool
+    block: Block, drawn: Sequence[tuple[nn.Module, Loss, Example]], corrected: bool
 ) -> tuple[Tensor, float]:
     if isinstance(block, Diagonal):
-        rows = torch.stack([_gradient(model, block, *one) for one in drawn])
+        rows = torch.stack([_gradient(model, block, *one) for model, *one in drawn])
         diagonal = rows.square().mean(dim=0)
         return torch.diag(diagonal), float(diagonal.mean())
-    records = [_positions(model, block, *one) for one in drawn]
+    records = [_positions(model, block, *one) for model, *one in drawn]
     parts, means = [], []
     for group in range(block.groups):
         per_example = [(inputs[group], grads[group]) for inputs, grads in records]

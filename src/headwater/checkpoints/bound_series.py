@@ -25,7 +25,7 @@ from headwater.checkpoints.naming import full_name, short_name
 from headwater.checkpoints.rates import as_rates, as_returned_rate, wrong_count
 from headwater.checkpoints.recording.checkpoint import RecordedCheckpoint
 from headwater.checkpoints.recording.selected import one_rate, selected_rates
-from headwater.checkpoints.source import open_source
+from headwater.checkpoints.source import Source, open_source
 from headwater.checkpoints.state import load_state
 from headwater.errors import HeadwaterWarning, InputError, NoCheckpointsError
 
@@ -103,6 +103,19 @@ class BoundSeries:
         selecting._selection = tuple(names)
         selecting._by_parameter = {}
         return selecting
+
+    def part(self, first: int, last: int) -> BoundSeries:
+        """The checkpoints from place `first` to `last`, both among them, as a series of their own.
+
+        Args:
+            first, last: places among the checkpoints, which are counted anew in the part.
+        """
+        part = copy.copy(self)
+        places = slice(first, last + 1)
+        part._source = Source(list(self._source.items)[places], last + 1 - first, replayable=True)
+        part._rates = None if self._rates is None else self._rates[places]
+        part._by_parameter = {}
+        return part
 
     def by_parameter(self, index: int) -> Mapping[str, float] | None:
         """The rates by parameter at a checkpoint that was visited; None where there is one rate."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from headwater.curvature.training_pass import TrainingPass
     from headwater.forms import Gradients
 
-_POWER_STEPS = 12
+# What the step length is settled on: so many batches, and steps of power iteration on each.
+_BATCHES, _POWER_STEPS = 4, 10
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class ASTRA(Curvature):
         steps: how many.
         batch_size: examples in G_B, drawn anew for every step; None takes all training data.
         learning_rate: alpha; None takes the inverse of the largest eigenvalue of
-            P^-1 (G_B + damping), the longest step that can't diverge. With batches it falls to
-            zero over the second half of the steps, so that their noise averages out.
+            P^-1 (G_B + damping) in some batches, the longest step that surely contracts. With
+            batches it falls to zero over the steps, so that their noise averages out.
         seed: of the draws.
 
     Source: Wang et al. (2025), arXiv 2507.14740. Differs: no momentum, alpha as said.
@@ -106,7 +107,7 @@ class Refined(Inverse):
             residual = self._multiplied(batch, solution) - right
             rate = self._rate
             if self._options.batch_size is not None:
-                rate *= min(1.0, 2 * (1 - step / steps))
+                rate *= 1 - step / steps
             solution = solution - rate * self._preconditioned(residual, like)
         return in_blocks(solution, blocks, self._shapes, like)
 
@@ -135,9 +136,11 @@ class Refined(Inverse):
         columns = torch.arange(self.numbers, device=parameter.device)
         vector = counter_uniform(1, columns[:1], columns).to(dtype) - 0.5
         largest = 1.0
-        for _, batch in zip(range(_POWER_STEPS), self._batches(), strict=False):
-            vector = vector / vector.norm()
-            vector = self._preconditioned(self._multiplied(batch, vector), like)
+        looked_at = 1 if self._options.batch_size is None else _BATCHES
+        for _, batch in zip(range(looked_at), self._batches(), strict=False):
+            for _ in range(_POWER_STEPS):
+                vector = vector / vector.norm()
+                vector = self._preconditioned(self._multiplied(batch, vector), like)
             largest = max(largest, float(vector.norm()))
         self._rate = 1 / largest
 

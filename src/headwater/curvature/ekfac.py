@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from headwater.curvature.block_inverse import BlockInverse, Blocks
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.damping import Damping, RelativeDamping, checked_damping
+from headwater.curvature.factors_file import read_factors, write_factors
 from headwater.curvature.find_likelihood import (
     LikelihoodName,
     find_likelihood,
@@ -36,6 +39,8 @@ class KroneckerOptions:
             says it by itself.
         seed: of the draws.
         largest_factor: layers with more inputs or outputs than that have their diagonal alone.
+        factors: a file that they are written to, and read from where it is there already. It fits
+            one model, selection, loss and training data; the damping isn't in it.
     """
 
     _: KW_ONLY
@@ -44,6 +49,7 @@ class KroneckerOptions:
     likelihood: LikelihoodName | None = None
     seed: int = 0
     largest_factor: int = 8192
+    factors: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         checked_damping(self.damping)
@@ -73,11 +79,32 @@ class KroneckerOptions:
         return SampledTask(training.task, likelihood, self.seed)
 
     def blocks(self, training: TrainingPass, *, corrected: bool) -> Blocks:
-        """The curvature, block by block."""
+        """The curvature, block by block.
+
+        Raises:
+            FactorsMismatchError: the file of factors is of something else.
+            FactorsCorruptError: it can't be read.
+        """
         fit = KroneckerFit(
             training, self.task(training), corrected=corrected, largest_factor=self.largest_factor
         )
-        return Blocks(fit.spectra(), training.shapes)
+        if self.factors is None:
+            return Blocks(fit.spectra(), training.shapes)
+        path = Path(self.factors)
+        binding = {
+            **training.binding(),
+            "curvature": type(self).__name__,
+            "targets": self.targets,
+            "likelihood": self.likelihood,
+            "seed": self.seed,
+            "largest_factor": self.largest_factor,
+        }
+        if path.exists():
+            device = next(training.net.parameters()).device
+            return Blocks(read_factors(path, binding, device), training.shapes)
+        spectra = fit.spectra()
+        write_factors(path, spectra, binding)
+        return Blocks(spectra, training.shapes)
 
     @property
     def words(self) -> str:

@@ -137,7 +137,7 @@ class DenseInverse(Inverse):
     def quadratic(self, gradients: Gradients) -> Float[Tensor, " B"]:
         (form,) = gradients.forms.values()
         vectors = form.materialise().to(self._factor.dtype)
-        half = torch.linalg.solve_triangular(self._factor, vectors.mT, upper=False)
+        half: Tensor = torch.linalg.solve_triangular(self._factor, vectors.mT, upper=False)
         return half.square_().sum(dim=0).to(gradients.like.dtype)
 
     @property

@@ -157,6 +157,7 @@ def _batched(
     if not pairs:
         return [one.new_zeros(count, *one.shape) for one in inputs]
     given, grads = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    found: Sequence[Tensor | None]
     try:
         found = torch.autograd.grad(
             given, inputs, grads, retain_graph=True, allow_unused=True, is_grads_batched=True
@@ -169,8 +170,10 @@ def _batched(
             )
             for i in range(count)
         ]
+        columns: list[tuple[Tensor | None, ...]] = list(zip(*each, strict=True))
         found = tuple(
-            None if rows[0] is None else torch.stack(rows) for rows in zip(*each, strict=True)
+            None if rows[0] is None else torch.stack([row for row in rows if row is not None])
+            for rows in columns
         )
     return [
         one.new_zeros(count, *one.shape) if grad is None else grad.detach()

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from headwater.capture import Capture
 from headwater.curvature.sampled_task import SampledTask
+from headwater.engine.fingerprint import data_fingerprint, weights_digest
 from headwater.engine.session import Session
 from headwater.tasks.batch import borrow
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
+# Enough examples to notice another dataset, or the same one in another order.
+_SAMPLE = 16
+
+
 @dataclass
 class TrainingPass:
     """A model at one checkpoint or several, its training data, and what is differentiated.
@@ -36,6 +41,7 @@ class TrainingPass:
         data: the training examples.
         task: what is differentiated for one.
         budget: bytes to be used beyond the model and one batch.
+        loss: the name of the loss, for files.
         name: the estimator's name, for progress bars.
         show_progress: whether there are any.
     """
@@ -46,6 +52,7 @@ class TrainingPass:
     data: TrainingData
     task: Task
     budget: int
+    loss: str
     name: str
     show_progress: bool
 
@@ -59,6 +66,18 @@ class TrainingPass:
         """The shape of every selected parameter, in order."""
         parameters = dict(self.net.named_parameters())
         return {name: parameters[name].shape for name in self.selection}
+
+    def binding(self) -> dict[str, Any]:
+        """By field, what curvature depends on; loads every checkpoint once."""
+        with closing(self.series.visit()) as visits:
+            digests = [weights_digest(self.net) for _ in visits]
+        return {
+            "checkpoints": digests,
+            "selection": list(self.selection),
+            "shapes": [list(shape) for shape in self.shapes.values()],
+            "loss": self.loss,
+            "data": data_fingerprint(self.data.count, self.data.spread(_SAMPLE)),
+        }
 
     def gradients(self, task: Task, use: Callable[[Gradients], None], *, stage: str) -> int:
         """Hands on every training example's gradients at every checkpoint, batch by batch.

@@ -3,6 +3,7 @@
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.influence_function import InfluenceFunction
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.source import SOURCE
 from headwater.estimators.stored import GradientStore, StoreTopK
 from headwater.estimators.token_influence import TokenInfluence
 from headwater.estimators.tracincp import TracInCP
@@ -11,6 +12,7 @@ from headwater.estimators.tracincp_fast import TracInCPFast
 from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
 
 __all__ = [
+    "SOURCE",
     "DataInfluence",
     "GradientStore",
     "InfluenceFunction",

@@ -18,9 +18,12 @@ from headwater.curvature import (
 from headwater.engine import memory_budget_bytes
 from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
+from headwater.estimators.loss_name import loss_name
+from headwater.estimators.misplaced import refuse_store
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.streamed import Streamed
 from headwater.estimators.tracincp_base import TracInCPBase
+from headwater.results import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,6 +72,17 @@ class InfluenceFunction(TracInCPBase):
     as in Grosse et al. (2023), arXiv 2308.03296.
     """
 
+    _wording = Wording(
+        formula=("influence(q, n) = <gradient of q, (curvature + damping)^-1 gradient of n>"),
+        unit=(
+            "that of the query's {measured}, times the number N of training examples: divided by "
+            "N it estimates by how much the {measured} rises when the training example is "
+            "left out and the model trained to its optimum again"
+        ),
+        own_formula="self_influence(n) = <gradient of n, (curvature + damping)^-1 gradient of n>",
+        own_unit="that of the loss times N: as for a query, with the example itself as the query",
+    )
+
     def __init__(
         self,
         model: nn.Module,
@@ -89,6 +103,7 @@ class InfluenceFunction(TracInCPBase):
             raise InputError(
                 f"curvature is {curvature!r}; expected one of headwater's, such as EKFAC()"
             )
+        refuse_store(influence_src_dataset, estimator=self.get_name())
         super().__init__(
             model,
             influence_src_dataset,
@@ -136,17 +151,18 @@ class InfluenceFunction(TracInCPBase):
         parts = self._streamed
         digest = weights_digest(parts.net) if self.checkpoint is None else None
         if self._fitted is None or self._fitted[0] != digest:
-            training = TrainingPass(
-                parts.net,
-                parts.selection,
-                parts.series,
-                parts.data,
-                parts.task,
-                budget=memory_budget_bytes(self.memory_budget),
-                name=self.get_name(),
-                show_progress=show_progress,
-            )
             with borrowed(parts.net):
+                training = TrainingPass(
+                    parts.net,
+                    parts.selection,
+                    parts.series,
+                    parts.data,
+                    parts.task,
+                    budget=memory_budget_bytes(self.memory_budget),
+                    loss=loss_name(parts.task),
+                    name=self.get_name(),
+                    show_progress=show_progress,
+                )
                 self._fitted = (digest, self.curvature.fit(training))
         return self
 

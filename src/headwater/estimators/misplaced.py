@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -92,4 +93,13 @@ def refuse_misplaced_queries(inputs: Any) -> None:
             f"inputs is a {type(inputs).__name__}; expected the queries themselves, as the model "
             f"takes them: call once for every batch of a loader, with the batch's inputs and "
             f"targets"
+        )
+
+
+def refuse_store(source: Any, *, estimator: str) -> None:
+    """Raises InputError where a store's path stands in place of training data that is needed."""
+    if isinstance(source, (str, Path)):
+        raise InputError(
+            f"influence_src_dataset is the path {str(source)!r}; {estimator} fits "
+            f"curvature to the training examples themselves: pass the dataset"
         )

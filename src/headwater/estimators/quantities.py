@@ -22,8 +22,7 @@ class Quantities:
         pairs: of queries, a row for each.
         summed: of queries, the sum of these rows.
         own: of each training example by itself.
-        plain: whether they are TracIn's, so that stores of gradients and token influence give the
-            same.
+        plain: whether they are TracIn's, which stores of gradients give too.
     """
 
     pairs: Callable[[Queries], Quantity] = PairScores

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headwater.engine import Quantity, TrainingData
     from headwater.engine.run import AnySink
     from headwater.estimators.question import Question
-    from headwater.forms import Projection
+    from headwater.forms import Gradients, Projection
     from headwater.tasks import Task
 
 
@@ -107,6 +107,10 @@ class Streamed:
         self.memory_budget = memory_budget
         self.name = name
         self.quantities = Quantities() if quantities is None else quantities
+
+    def projection_for(self, kind: str) -> Callable[[Gradients, int], Gradients]:
+        """What gradients of examples of a kind ("query", "training example") go through."""
+        return self.projection
 
     def with_data(self, data: TrainingData) -> Streamed:
         """The same parts on other examples."""

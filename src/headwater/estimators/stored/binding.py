@@ -200,7 +200,7 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             generator, or the form is unknown.
     """
     parts = getattr(estimator, "_streamed", None)
-    if not isinstance(parts, Streamed):
+    if not isinstance(parts, Streamed) or not parts.quantities.plain:
         raise InputError(
             f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP or "
             f"TracInCPFast: GradientStore.build(estimator, path), and opened by "
