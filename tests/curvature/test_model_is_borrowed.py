@@ -10,6 +10,7 @@ from headwater import (
     ASTRA,
     EKFAC,
     KFAC,
+    SOURCE,
     Exact,
     GaussNewtonCG,
     GradientStore,
@@ -81,8 +82,10 @@ def test_arguments_of_the_wrong_kind_are_refused(tmp_path) -> None:
     found = made(CASES["linear"])
     with pytest.raises(InputError, match="curvature is 'ekfac'"):
         InfluenceFunction(found.model, found.dataset, LOSS, curvature="ekfac")
-    with pytest.raises(InputError, match="fits curvature to the training examples themselves"):
+    with pytest.raises(InputError, match="to which EKFAC would be fitted"):
         InfluenceFunction(found.model, tmp_path, LOSS)
+    with pytest.raises(InputError, match="SOURCE fits curvature to the training examples"):
+        SOURCE(found.model, tmp_path, [found.model.state_dict()], loss_fn=LOSS, updates=[1])
     estimator = InfluenceFunction(found.model, found.dataset, LOSS)
     with pytest.raises(InputError, match="a store is built from"):
         GradientStore.build(estimator, tmp_path / "store")

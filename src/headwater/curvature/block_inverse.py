@@ -114,7 +114,7 @@ class BlockInverse(Inverse):
 
     @property
     def description(self) -> str:
-        lines = [self._words, f"damping: {reason(self._damping, 'layer')}"]
+        lines = [self._words, f"damping: {reason(self._damping, 'each layer')}"]
         for block, spectrum in self.blocks.spectra.items():
             lines.append(
                 f"{' + '.join(block)}: {spectrum.words}, mean eigenvalue {spectrum.mean:.3g}, "

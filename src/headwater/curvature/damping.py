@@ -70,12 +70,12 @@ def reason(damping: Damping, part: str) -> str:
 
     Args:
         damping: the choice.
-        part: what the mean is taken over, "layer" or "matrix".
+        part: what the mean is taken over, "each layer" or "the matrix".
     """
     if isinstance(damping, RelativeDamping):
         return (
-            f"{damping.factor:g} x the mean eigenvalue of each {part}, since the scale of "
-            f"curvature differs between them (Grosse et al. 2023)"
+            f"{damping.factor:g} x the mean eigenvalue of {part}, since no one number fits the "
+            f"curvature of every layer, model and loss (Grosse et al. 2023)"
         )
     return f"{damping:g} everywhere, as given"
 

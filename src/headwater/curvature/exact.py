@@ -145,5 +145,5 @@ class DenseInverse(Inverse):
         return (
             f"exact {self._name} matrix of {self.numbers} parameters, mean eigenvalue "
             f"{self._mean:.3g}\n"
-            f"damping: {reason(self._damping, 'matrix')}: {self._added:.3g}"
+            f"damping: {reason(self._damping, 'the matrix')}: {self._added:.3g}"
         )

@@ -131,7 +131,7 @@ class ConjugateGradients(Inverse):
         return (
             f"Gauss-Newton matrix of {self.numbers} parameters by conjugate gradients, to a "
             f"residual of {self._options.tolerance:g} or {self._options.max_steps} steps\n"
-            f"damping: {reason(self._options.damping, 'matrix')}: {self._added:.3g}"
+            f"damping: {reason(self._options.damping, 'the matrix')}: {self._added:.3g}"
         )
 
 

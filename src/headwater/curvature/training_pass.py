@@ -44,6 +44,7 @@ class TrainingPass:
         loss: the name of the loss, for files.
         name: the estimator's name, for progress bars.
         show_progress: whether there are any.
+        fingerprint: of the training data, where that itself isn't at hand.
     """
 
     net: nn.Module
@@ -55,6 +56,7 @@ class TrainingPass:
     loss: str
     name: str
     show_progress: bool
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         # One for all passes, so that what one learns of the model the next one knows.
@@ -71,12 +73,15 @@ class TrainingPass:
         """By field, what curvature depends on; loads every checkpoint once."""
         with closing(self.series.visit()) as visits:
             digests = [weights_digest(self.net) for _ in visits]
+        data = self.fingerprint
+        if data is None:
+            data = data_fingerprint(self.data.count, self.data.spread(_SAMPLE))
         return {
             "checkpoints": digests,
             "selection": list(self.selection),
             "shapes": [list(shape) for shape in self.shapes.values()],
             "loss": self.loss,
-            "data": data_fingerprint(self.data.count, self.data.spread(_SAMPLE)),
+            "data": data,
         }
 
     def gradients(self, task: Task, use: Callable[[Gradients], None], *, stage: str) -> int:

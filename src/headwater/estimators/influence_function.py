@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed, eager, select
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.curvature import (
     EKFAC,
+    KFAC,
     Curvature,
     Inverse,
     PreconditionedScores,
@@ -19,14 +22,15 @@ from headwater.engine import memory_budget_bytes
 from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
 from headwater.estimators.loss_name import loss_name
-from headwater.estimators.misplaced import refuse_store
 from headwater.estimators.quantities import Quantities
+from headwater.estimators.stored import GradientStore
+from headwater.estimators.stored.preconditioned import StoredPreconditioned
 from headwater.estimators.streamed import Streamed
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.results import Wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from jaxtyping import Float
     from torch import Tensor, nn
@@ -53,6 +57,8 @@ class InfluenceFunction(TracInCPBase):
     training examples' gradients are never written out for it.
 
     Args:
+        influence_src_dataset: the training examples; or the folder that `store_gradients` made of
+            them, beside factors on disk.
         loss_fn: `(predictions, targets) -> losses`: one per example, or their plain sum or mean,
             as `loss_fn.reduction` or else the shape of what it returns says.
         curvature: how G is estimated, with its damping: `EKFAC`, `KFAC`, `Exact`, `GaussNewtonCG`
@@ -61,8 +67,7 @@ class InfluenceFunction(TracInCPBase):
             that requires grad.
         checkpoint: the trained model, if `model` isn't it: a path or a state dict.
         checkpoints_load_func: loads it into the model.
-        model, influence_src_dataset, batch_size, task, memory_budget, collate_fn: see
-            `TracInCPBase`.
+        model, batch_size, task, memory_budget, collate_fn: see `TracInCPBase`.
 
     Raises:
         SelectionError: `layers` has a name that the model doesn't have.
@@ -103,7 +108,8 @@ class InfluenceFunction(TracInCPBase):
             raise InputError(
                 f"curvature is {curvature!r}; expected one of headwater's, such as EKFAC()"
             )
-        refuse_store(influence_src_dataset, estimator=self.get_name())
+        if isinstance(influence_src_dataset, (str, Path)):
+            _refuse_without_factors(curvature)
         super().__init__(
             model,
             influence_src_dataset,
@@ -119,24 +125,33 @@ class InfluenceFunction(TracInCPBase):
         )
         self.curvature = curvature
         self.checkpoint = checkpoint
-        net = eager(model)
-        self._selection = select(net, layers)
-        self._streamed = Streamed(
-            net,
-            self._selection,
-            self._series,
-            self._data,
-            self._loss_task,
-            memory_budget=memory_budget,
-            name=self.get_name(),
-            quantities=Quantities(
+        self._selection = select(eager(model), layers)
+        self._streamed = self._parts(
+            Quantities(
                 pairs=lambda queries: PreconditionedScores(self._inverse, queries),
                 summed=lambda queries: SummedPreconditionedScores(self._inverse, queries),
                 own=lambda: PreconditionedSelfInfluence(self._inverse),
                 plain=False,
-            ),
+            )
         )
         self._fitted: tuple[str | None, Inverse] | None = None
+        self._answers: Streamed | StoredPreconditioned = self._streamed
+        if isinstance(influence_src_dataset, (str, Path)):
+            path = Path(influence_src_dataset)
+            plain = self._parts(Quantities())
+            self._answers = StoredPreconditioned(path, plain, lambda: self._inverse)
+
+    def _parts(self, quantities: Quantities) -> Streamed:
+        return Streamed(
+            eager(self.model),
+            self._selection,
+            self._series,
+            self._data,
+            self._loss_task,
+            memory_budget=self.memory_budget,
+            name=self.get_name(),
+            quantities=quantities,
+        )
 
     def fit(self, *, show_progress: bool = False) -> Self:
         """Estimates the curvature, if that of these weights isn't known yet.
@@ -162,9 +177,34 @@ class InfluenceFunction(TracInCPBase):
                     loss=loss_name(parts.task),
                     name=self.get_name(),
                     show_progress=show_progress,
+                    fingerprint=None if isinstance(self._answers, Streamed) else self._answers.data,
                 )
                 self._fitted = (digest, self.curvature.fit(training))
         return self
+
+    def store_gradients(
+        self,
+        path: str | Path,
+        *,
+        dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32",
+        ids: Sequence[int | str] | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        """Keeps the training examples' gradients on disk, as they are before any curvature.
+
+        Then `InfluenceFunction(model, path, ...)`, with a curvature whose factors are on disk too,
+        answers from there without the training data, with every damping.
+
+        Args:
+            path: a folder, which is made; an interrupted build in it goes on.
+            dtype, ids, show_progress: see `GradientStore.build`.
+
+        Raises:
+            StoreError: see `GradientStore.build`.
+        """
+        plain = copy.copy(self)
+        plain._streamed = self._parts(Quantities())
+        GradientStore.build(plain, path, dtype=dtype, ids=ids, show_progress=show_progress)
 
     @property
     def description(self) -> str:
@@ -184,14 +224,14 @@ class InfluenceFunction(TracInCPBase):
 
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
         self.fit(show_progress=show_progress)
-        return self._streamed.self_influence(show_progress=show_progress)
+        return self._answers.self_influence(show_progress=show_progress)
 
     def _influence(
         self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
     ) -> Float[Tensor, "Q N"]:
         task, batch = self._query_task(inputs, targets)
         self.fit(show_progress=show_progress)
-        return self._streamed.scores(task, batch, show_progress=show_progress)
+        return self._answers.scores(task, batch, show_progress=show_progress)
 
     def _get_k_most_influential(
         self,
@@ -204,7 +244,7 @@ class InfluenceFunction(TracInCPBase):
         task, batch = self._query_task(inputs, targets)
         side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
         self.fit(show_progress=show_progress)
-        return self._streamed.top_k(task, batch, k=k, side=side, show_progress=show_progress)
+        return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)
 
     def _stream(
         self,
@@ -215,7 +255,22 @@ class InfluenceFunction(TracInCPBase):
         show_progress: bool,
     ) -> AnySink:
         self.fit(show_progress=show_progress)
-        return self._streamed.stream(question, sink, bounded=bounded, show_progress=show_progress)
+        return self._answers.stream(question, sink, bounded=bounded, show_progress=show_progress)
+
+
+def _refuse_without_factors(curvature: Curvature) -> None:
+    """Raises InputError for a curvature that a store in place of the data isn't enough for."""
+    if not isinstance(curvature, (EKFAC, KFAC)) or curvature.factors is None:
+        raise InputError(
+            f"a store stands in place of the training data, to which {type(curvature).__name__} "
+            f"would be fitted; pass EKFAC(factors=...), the file of factors that were fitted "
+            f"before, or the dataset"
+        )
+    if not Path(curvature.factors).exists():
+        raise InputError(
+            f"there is no file of factors at {curvature.factors}, and a store in place of the "
+            f"training data to fit them to; fit them with the dataset first"
+        )
 
 
 def _as_it_is(model: nn.Module, checkpoint: None) -> float:
