@@ -59,6 +59,7 @@ def test_the_model_is_as_before_and_answers_agree(name: str) -> None:
     torch.testing.assert_close(summed, scores.sum(dim=0, keepdim=True))
     assert asked.meaning.formula.startswith("influence(q, n) = <gradient of q, (curvature")
     assert "damping" in estimator.description
+    assert name in str(asked.meaning.as_dict()["estimator"]["curvature"])
 
 
 def test_curvature_is_fitted_anew_for_other_weights() -> None:

@@ -19,6 +19,7 @@ from headwater.curvature.products import Matrix, Products, checked_matrix, no_cu
 from headwater.curvature.vectors import as_vectors
 from headwater.errors import CurvatureError
 from headwater.forms import Gradients, Materialised
+from headwater.linalg import widest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,7 @@ class Exact(Curvature):
                 f"queries GaussNewtonCG(), or select fewer layers, or raise memory_budget"
             )
         device = next(training.net.parameters()).device
-        total, count = torch.zeros(size, size, dtype=torch.float64, device=device), 0
+        total, count = torch.zeros(size, size, dtype=widest(device), device=device), 0
         for _, batch in training.batches(stage=f"exact {self.matrix}"):
             for start in range(0, size, _ROWS):
                 stop = min(start + _ROWS, size)

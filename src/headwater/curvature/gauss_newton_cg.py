@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,8 @@ class GaussNewtonCG(Curvature):
     def fit(self, training: TrainingPass) -> Inverse:
         products = Products(training, "gauss_newton")
         # Settles how batches are read, and loads the weights that products are taken at.
-        for _ in training.batches(stage="conjugate gradients"):
-            break
+        with closing(training.batches(stage="conjugate gradients")) as batches:
+            next(batches, None)
         mean = 0.0
         if isinstance(self.damping, RelativeDamping):
             mean = mean_eigenvalue(products)

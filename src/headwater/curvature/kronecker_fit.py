@@ -13,6 +13,7 @@ from headwater.curvature.kronecker import Kronecker
 from headwater.curvature.moments import KroneckerMoments, squared_sum
 from headwater.curvature.spectrum import DiagonalSpectrum, KroneckerSpectrum, Spectrum
 from headwater.forms import Convolved, Factored, Gradients
+from headwater.linalg import widest
 
 if TYPE_CHECKING:
     from headwater.curvature.training_pass import TrainingPass
@@ -105,7 +106,7 @@ class _FirstPass:
             ):
                 raise self._fit.only_diagonal(block)
             if kind is None:
-                squares = squared_sum(form).double()
+                squares = _wide(squared_sum(form))
                 if block in self._squares:
                     squares += self._squares[block]
                 self._squares[block] = squares
@@ -152,7 +153,7 @@ class _SecondPass:
             if not isinstance(spectrum, KroneckerSpectrum):
                 continue
             assert isinstance(form, (Factored, Convolved))
-            squares = spectrum.squared_sum(form).double()
+            squares = _wide(spectrum.squared_sum(form))
             if block in self._sums:
                 squares += self._sums[block]
             self._sums[block] = squares
@@ -169,6 +170,10 @@ class _SecondPass:
                 (sums / max(1, examples)).to(spectrum.eigenvalues.dtype),
             )
         return found
+
+
+def _wide(sums: torch.Tensor) -> torch.Tensor:
+    return sums.to(widest(sums.device))
 
 
 def _eigen(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

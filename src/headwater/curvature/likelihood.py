@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from headwater.linalg import counter_uniform
+from headwater.linalg import counter_uniform, widest
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -79,7 +79,7 @@ class Categorical(Likelihood):
         probabilities = flat.exp() if self.log_probabilities else flat.softmax(dim=-1)
         positions = torch.arange(flat.shape[1], device=flat.device)
         # From the top, so that rounding of the sum can't lead past the last class.
-        below = probabilities.double().cumsum(dim=-1)
+        below = probabilities.to(widest(flat.device)).cumsum(dim=-1)
         drawn = counter_uniform(seed, index, positions)[..., None] * below[..., -1:]
         label = (below <= drawn).sum(dim=-1, keepdim=True)
         chosen = torch.arange(flat.shape[2], device=flat.device) == label
@@ -145,7 +145,7 @@ class Bernoulli(Likelihood):
     def draw(self, outputs: Tensor, batch: Any, index: Tensor, seed: int) -> Tensor:
         probabilities = outputs.sigmoid()
         uniform = _uniform_like(outputs, index, seed)
-        label = (uniform < probabilities.double()).to(outputs.dtype)
+        label = (uniform < probabilities.to(uniform.dtype)).to(outputs.dtype)
         return (probabilities - label) * self._scale(outputs, batch).sqrt()
 
     def _scale(self, outputs: Tensor, batch: Any) -> Tensor:

@@ -9,6 +9,7 @@ from torch import einsum
 
 from headwater.curvature.kronecker import Kronecker, factored_pieces
 from headwater.forms import Convolved, Factored, Rows
+from headwater.linalg import widest
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,10 +33,10 @@ class KroneckerMoments:
 
     def __init__(self, kind: Kronecker, like: Tensor) -> None:
         self.kind = kind
-        double = {"dtype": torch.float64, "device": like.device}
-        self._inputs = torch.zeros(kind.groups, kind.columns, kind.columns, **double)  # type: ignore[call-overload]
-        self._output_grads = torch.zeros(kind.groups, kind.fan_out, kind.fan_out, **double)  # type: ignore[call-overload]
-        self._positions = torch.zeros((), **double)  # type: ignore[call-overload]
+        wide = like.to(widest(like.device))
+        self._inputs = wide.new_zeros(kind.groups, kind.columns, kind.columns)
+        self._output_grads = wide.new_zeros(kind.groups, kind.fan_out, kind.fan_out)
+        self._positions = wide.new_zeros(())
 
     def add(self, form: Factored | Convolved) -> None:
         """Takes a batch's gradients."""

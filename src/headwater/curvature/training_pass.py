@@ -15,7 +15,7 @@ from headwater.engine.session import Session
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import torch
     from torch import nn
@@ -110,7 +110,7 @@ class TrainingPass:
                 count += found.batch_size
         return count
 
-    def batches(self, *, stage: str) -> Iterator[tuple[int, Any]]:
+    def batches(self, *, stage: str) -> Generator[tuple[int, Any], None, None]:
         """Every batch with the place of its first example, at every checkpoint in turn.
 
         Within, exactly the selected parameters require grad.

@@ -31,6 +31,7 @@ def described(
         "name": estimator.get_name(),
         "model": type(estimator.model).__name__,
         "loss": loss_name(estimator._loss_task),
+        "curvature": _curvature(estimator),
         "checkpoints": estimator._series.count,
         "examples": estimator._data.count if store is None else count,
         "store": None if store is None else str(store),
@@ -39,6 +40,11 @@ def described(
         "headwater": __version__,
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def _curvature(estimator: TracInCPBase) -> str | None:
+    found = getattr(estimator, "curvature", None)
+    return None if found is None else repr(found)
 
 
 def _parameters(parts: Streamed) -> int:

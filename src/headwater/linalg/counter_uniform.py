@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
+from headwater.linalg.widest import widest
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -16,9 +20,10 @@ _SECOND = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
 def counter_uniform(
     seed: int, rows: Int[Tensor, " B"], columns: Int[Tensor, " S"]
 ) -> Float[Tensor, "B S"]:
-    """A number in (0, 1) for every pair of a row and a column, in float64.
+    """A number in (0, 1) for every pair of a row and a column, in float64 where there is that.
 
-    The same pair has the same number in whatever batch it is met, and on whatever device.
+    The same pair has the same number in whatever batch it is met, and on whatever device, to the
+    precision of its numbers.
 
     Args:
         seed: another seed gives numbers that are independent of these.
@@ -28,8 +33,11 @@ def counter_uniform(
     """
     mixed = _mixed(rows + _wrapped(seed * 0x9E3779B97F4A7C15))
     mixed = _mixed(mixed[:, None] + columns * _ODD)
-    # 53 bits, in the middle of their interval: 0 and 1 would be no outcome of a continuous draw.
-    return (_shifted(mixed, 11).double() + 0.5) * 2.0**-53
+    # As many bits as the numbers have, but one, so that the middle of the interval can be taken: 0
+    # and 1 would be no outcome of a continuous draw.
+    dtype = widest(rows.device)
+    bits = 52 if dtype == torch.float64 else 23
+    return (_shifted(mixed, 64 - bits).to(dtype) + 0.5) * 2.0**-bits
 
 
 def _mixed(z: Tensor) -> Tensor:
