@@ -85,6 +85,18 @@ class RecordingWriteError(RecordingError, OSError):
     """The recording can't be written (a full disk, most often); it is as it was before."""
 
 
+class ReplayError(HeadwaterError, ValueError):
+    """A training run can't be taken again."""
+
+
+class NotReplayableError(ReplayError):
+    """Something isn't known of the run, or its updates are of a kind that isn't followed."""
+
+
+class DepartureError(ReplayError):
+    """The run, taken again, comes to other weights than were recorded; says where first."""
+
+
 class ModelError(HeadwaterError, RuntimeError):
     """The model can't be attributed as it is (it forces train mode, or nothing depends on it)."""
 

@@ -10,17 +10,21 @@ from headwater.estimators.tracincp import TracInCP
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.estimators.tracincp_fast import TracInCPFast
 from headwater.estimators.tracincp_fast_rand_proj import TracInCPFastRandProj
+from headwater.estimators.unrolling import ExactUnrolling, Smoothness, TracInIdeal
 
 __all__ = [
     "SOURCE",
     "DataInfluence",
+    "ExactUnrolling",
     "GradientStore",
     "InfluenceFunction",
     "KMostInfluentialResults",
+    "Smoothness",
     "StoreTopK",
     "TokenInfluence",
     "TracInCP",
     "TracInCPBase",
     "TracInCPFast",
     "TracInCPFastRandProj",
+    "TracInIdeal",
 ]

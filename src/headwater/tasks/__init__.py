@@ -1,5 +1,6 @@
 """What is differentiated: a model and a batch become one loss per example."""
 
+from headwater.tasks.autocast import Autocast
 from headwater.tasks.huggingface import (
     CausalLanguageModelling,
     HuggingFaceTask,
@@ -13,6 +14,7 @@ from headwater.tasks.output import ModelOutput
 from headwater.tasks.task import LossSum, Task
 
 __all__ = [
+    "Autocast",
     "CausalLanguageModelling",
     "HuggingFaceTask",
     "LossSum",
