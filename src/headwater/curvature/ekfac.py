@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
+# How far the seeds of an example's draws are apart: farther than seeds that users would give.
+_NEXT_DRAW = 2**32
+
+
 @dataclass(frozen=True)
 class KroneckerOptions:
     """What K-FAC and EK-FAC have in common.
@@ -37,6 +41,8 @@ class KroneckerOptions:
             matrix, which works with every loss and is no curvature.
         likelihood: the distribution that labels are drawn from, where the loss is not one that
             says it by itself.
+        draws: how many labels are drawn for each example; the fit takes so many times as long, and
+            scores have less of the draws' noise.
         seed: of the draws.
         largest_factor: layers with more inputs or outputs than that have their diagonal alone.
         factors: a file that they are written to, and read from where it is there already. It fits
@@ -47,6 +53,7 @@ class KroneckerOptions:
     damping: Damping = field(default_factory=RelativeDamping)
     targets: Literal["sampled", "true"] = "sampled"
     likelihood: LikelihoodName | None = None
+    draws: int = 1
     seed: int = 0
     largest_factor: int = 8192
     factors: str | os.PathLike[str] | None = None
@@ -58,17 +65,19 @@ class KroneckerOptions:
                 f"targets is {self.targets!r}; expected 'sampled' (labels drawn from the model) or "
                 f"'true' (those of the training data)"
             )
+        if not isinstance(self.draws, int) or isinstance(self.draws, bool) or self.draws < 1:
+            raise CurvatureError(f"draws is {self.draws!r}; expected an int of at least 1")
         if self.likelihood is not None:
             named_likelihood(self.likelihood)
 
-    def task(self, training: TrainingPass) -> Task:
-        """What is differentiated for the factors.
+    def tasks(self, training: TrainingPass) -> list[Task]:
+        """What is differentiated for the factors, one for each draw.
 
         Raises:
             CurvatureError: the loss isn't known, and the likelihood not said.
         """
         if self.targets == "true":
-            return training.task
+            return [training.task]
         if self.likelihood is not None:
             likelihood = named_likelihood(self.likelihood)
         else:
@@ -76,7 +85,8 @@ class KroneckerOptions:
             if found is None:
                 raise unknown_likelihood(training.task)
             likelihood = found
-        return SampledTask(training.task, likelihood, self.seed)
+        seeds = [self.seed + draw * _NEXT_DRAW for draw in range(self.draws)]
+        return [SampledTask(training.task, likelihood, seed) for seed in seeds]
 
     def blocks(self, training: TrainingPass, *, corrected: bool) -> Blocks:
         """The curvature, block by block.
@@ -86,7 +96,7 @@ class KroneckerOptions:
             FactorsCorruptError: it can't be read.
         """
         fit = KroneckerFit(
-            training, self.task(training), corrected=corrected, largest_factor=self.largest_factor
+            training, self.tasks(training), corrected=corrected, largest_factor=self.largest_factor
         )
         if self.factors is None:
             return Blocks(fit.spectra(), training.shapes)
@@ -96,6 +106,7 @@ class KroneckerOptions:
             "curvature": type(self).__name__,
             "targets": self.targets,
             "likelihood": self.likelihood,
+            "draws": self.draws,
             "seed": self.seed,
             "largest_factor": self.largest_factor,
         }
@@ -111,7 +122,8 @@ class KroneckerOptions:
         """Where the factors came from."""
         if self.targets == "true":
             return "from gradients of the true labels (the empirical Fisher matrix)"
-        return f"from gradients of labels drawn from the model (seed {self.seed})"
+        times = "" if self.draws == 1 else f", {self.draws} times"
+        return f"from gradients of labels drawn from the model{times} (seed {self.seed})"
 
 
 def unknown_likelihood(task: Task) -> CurvatureError:

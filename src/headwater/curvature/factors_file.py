@@ -38,6 +38,7 @@ _DIFFERENCES = {
     "curvature": "the kind of curvature differs",
     "targets": "whose labels the gradients are of differs",
     "likelihood": "the likelihood differs",
+    "draws": "the number of draws differs",
     "seed": "the seed of the drawn labels differs",
     "largest_factor": "the largest factor differs",
 }

@@ -16,6 +16,8 @@ from headwater.forms import Convolved, Factored, Gradients
 from headwater.linalg import widest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from headwater.curvature.training_pass import TrainingPass
     from headwater.forms.gradients import Block
     from headwater.tasks import Task
@@ -37,14 +39,14 @@ class KroneckerFit:
 
     Args:
         training: model and data.
-        task: whose gradients' second moments the curvature is.
+        tasks: whose gradients' second moments the curvature is, all together.
         corrected: whether eigenvalues are measured in the factors' eigenbasis, in a second pass, or
             are the products of the factors' eigenvalues.
         largest_factor: linear maps with more inputs or outputs than that have their diagonal.
     """
 
     training: TrainingPass
-    task: Task
+    tasks: Sequence[Task]
     corrected: bool
     largest_factor: int
     _diagonal: set[Block] = field(default_factory=set)
@@ -60,17 +62,20 @@ class KroneckerFit:
 
     def _once(self) -> Spectra:
         first = _FirstPass(self)
-        examples = self.training.gradients(self.task, first.add, stage="factors")
+        examples = self._pass(first.add, "factors")
         spectra = first.spectra(examples, corrected=self.corrected)
         if self.corrected:
             second = _SecondPass(spectra)
             if first.kept is None:
-                self.training.gradients(self.task, second.add, stage="eigenvalues")
+                self._pass(second.add, "eigenvalues")
             else:
                 for gradients in first.kept:
                     second.add(gradients)
             spectra = second.spectra(examples)
         return spectra
+
+    def _pass(self, use: Callable[[Gradients], None], stage: str) -> int:
+        return sum(self.training.gradients(task, use, stage=stage) for task in self.tasks)
 
     def kind_of(self, block: Block, gradients: Gradients) -> Kronecker | None:
         """The linear map that the block is treated as; None for its diagonal."""
@@ -100,10 +105,8 @@ class _FirstPass:
         for block, form in gradients.forms.items():
             kind = self._fit.kind_of(block, gradients)
             known = self._factors.get(block)
-            if (known is None and block in self._factors) or (
-                kind != (None if known is None else known.kind)
-                and (known is not None or block in self._squares)
-            ):
+            seen = known is not None or block in self._squares
+            if seen and kind != (None if known is None else known.kind):
                 raise self._fit.only_diagonal(block)
             if kind is None:
                 squares = _wide(squared_sum(form))
