@@ -85,6 +85,12 @@ class TrainedRun:
         checkpoint = last[0] if isinstance(last, tuple) else last
         return {**self._common, "layers": self.layers, "checkpoint": checkpoint, **options}
 
+    def of_forward_passes(self, *, checkpoints: Sequence[Any] | None = None) -> dict[str, Any]:
+        """What estimators take that take no gradient: no rates, and no layers."""
+        arguments = self.arguments(checkpoints=checkpoints)
+        arguments.pop("learning_rates", None)
+        return arguments
+
     @property
     def _common(self) -> dict[str, Any]:
         return {
