@@ -107,7 +107,8 @@ METHODS: dict[str, Method] = {
         "K-FAC",
         **_by_damping(
             lambda run, damping: InfluenceFunction(
-                curvature=KFAC(damping=damping, seed=run.seed), **run.without_series()
+                curvature=KFAC(damping=damping, likelihood=run.likelihood, seed=run.seed),
+                **run.without_series(),
             )
         ),
     ),
@@ -115,18 +116,24 @@ METHODS: dict[str, Method] = {
         "EK-FAC",
         **_by_damping(
             lambda run, damping: InfluenceFunction(
-                curvature=EKFAC(damping=damping, seed=run.seed), **run.without_series()
+                curvature=EKFAC(damping=damping, likelihood=run.likelihood, seed=run.seed),
+                **run.without_series(),
             )
         ),
     ),
     "astra": Method(
         "EK-FAC with ASTRA",
-        lambda run: InfluenceFunction(curvature=ASTRA(seed=run.seed), **run.without_series()),
+        lambda run: InfluenceFunction(
+            curvature=ASTRA(EKFAC(likelihood=run.likelihood, seed=run.seed), seed=run.seed),
+            **run.without_series(),
+        ),
         has_self_influence=False,
     ),
     "source": Method(
         "SOURCE",
-        lambda run: SOURCE(curvature=EKFAC(seed=run.seed), **run.of_all_layers()),
+        lambda run: SOURCE(
+            curvature=EKFAC(likelihood=run.likelihood, seed=run.seed), **run.of_all_layers()
+        ),
         has_self_influence=False,
     ),
     "trak": Method("TRAK", lambda run: TRAK(seed=run.seed, **run.of_several_models())),

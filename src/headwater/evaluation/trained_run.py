@@ -14,6 +14,7 @@ from headwater.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headwater.curvature.find_likelihood import LikelihoodName
     from headwater.tasks import Task
 
 
@@ -33,6 +34,8 @@ class TrainedRun:
             average over several.
         layers: the parameters that count; None for all.
         final_layer: the name of the last linear layer; None finds it.
+        likelihood: the distribution whose negative logarithm the loss is, where the loss is not one
+            that says it by itself; see `headwater.EKFAC`.
         options: further arguments of the estimators: `learning_rates`, `batch_size`, ...
         seed: of whatever a method draws.
     """
@@ -46,6 +49,7 @@ class TrainedRun:
     others: Sequence[list[Any]] = ()
     layers: Sequence[str] | None = None
     final_layer: str | None = None
+    likelihood: LikelihoodName | None = None
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
