@@ -20,6 +20,9 @@ MODULES = (
     "headwater.query",
     "headwater.store",
     "headwater.compat.captum",
+    "headwater.cleaning",
+    "headwater.evaluation",
+    "headwater.distributed",
 )
 
 

@@ -94,6 +94,7 @@ def test_every_package_that_users_import_from_is_in_the_reference(site):
         "demo",
         "engine",
         "linalg",
+        "replay",
         "version",
         "__main__",
     }
