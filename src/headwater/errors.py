@@ -33,6 +33,10 @@ class AttributionFileError(InputError):
     """The file that tells the command line of a training run can't be used; names its line."""
 
 
+class DecisionsError(InputError):
+    """Decisions about training examples are of other data, or one of them can't be meant."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 

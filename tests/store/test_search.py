@@ -33,7 +33,9 @@ def exact_top_k(scores, k, side):
     return tracin.top_k(scores, k, side == "proponents")
 
 
-@pytest.mark.parametrize("source", [dataset(), DataLoader(dataset(), batch_size=2)], ids=["data set", "loader"])
+@pytest.mark.parametrize(
+    "source", [dataset(), DataLoader(dataset(), batch_size=2)], ids=["data set", "loader"]
+)
 @pytest.mark.parametrize("side", ["proponents", "opponents"])
 def test_candidates_are_scored_exactly_from_the_model(tmp_path, side, source):
     store = projected(tmp_path, influence_src_dataset=source)

@@ -25,7 +25,8 @@ from headwater.checkpoints.naming import full_name, short_name
 from headwater.checkpoints.rates import as_rates, as_returned_rate, wrong_count
 from headwater.checkpoints.recording.checkpoint import RecordedCheckpoint
 from headwater.checkpoints.recording.selected import one_rate, selected_rates
-from headwater.checkpoints.source import open_source
+from headwater.checkpoints.recording.series import CheckpointSeries
+from headwater.checkpoints.source import Source, open_source
 from headwater.checkpoints.state import load_state
 from headwater.errors import HeadwaterWarning, InputError, NoCheckpointsError
 
@@ -103,6 +104,33 @@ class BoundSeries:
         selecting._selection = tuple(names)
         selecting._by_parameter = {}
         return selecting
+
+    def picked(self, places: Sequence[int]) -> BoundSeries:
+        """The checkpoints in some places, as a series of their own.
+
+        Args:
+            places: ascending, in the order of the checkpoints.
+
+        Raises:
+            InputError: the checkpoints come from a generator, which can't be gone through twice.
+        """
+        if not self.replayable:
+            raise InputError(
+                "the checkpoints come from a generator, which is read once; pass a list"
+            )
+        items = list(self._source.items)
+        picked = copy.copy(self)
+        picked._source = Source(tuple(items[place] for place in places), len(places), True)
+        picked._rates = None if self._rates is None else tuple(self._rates[p] for p in places)
+        picked._by_parameter = {}
+        picked._started = False
+        return picked
+
+    @property
+    def recording(self) -> CheckpointSeries | None:
+        """The recorded checkpoints that these are, where they are."""
+        items = self._source.items
+        return items if isinstance(items, CheckpointSeries) else None
 
     def by_parameter(self, index: int) -> Mapping[str, float] | None:
         """The rates by parameter at a checkpoint that was visited; None where there is one rate."""

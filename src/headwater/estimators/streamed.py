@@ -137,6 +137,19 @@ class Streamed:
             name=self.name,
         )
 
+    def with_series(self, series: BoundSeries) -> Streamed:
+        """The same parts at other checkpoints."""
+        return Streamed(
+            self.net,
+            self.selection,
+            series,
+            self.data,
+            self.task,
+            form=self.form,
+            memory_budget=self.memory_budget,
+            name=self.name,
+        )
+
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
         return self.all_of(SelfInfluence, show_progress=show_progress)[0]

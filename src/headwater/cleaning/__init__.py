@@ -1,0 +1,21 @@
+"""Wrong labels: which training examples to look at, what was decided, and the cleaned set."""
+
+from headwater.cleaning.cleaned import Cleaned, CleanedDataset, apply
+from headwater.cleaning.decisions import Decision, Decisions
+from headwater.cleaning.find import find_suspects, suspects_of
+from headwater.cleaning.fingerprint import fingerprint_of
+from headwater.cleaning.labels import all_labels
+from headwater.cleaning.suspects import Suspects
+
+__all__ = [
+    "Cleaned",
+    "CleanedDataset",
+    "Decision",
+    "Decisions",
+    "Suspects",
+    "all_labels",
+    "apply",
+    "find_suspects",
+    "fingerprint_of",
+    "suspects_of",
+]

@@ -1,0 +1,121 @@
+"""What a classifier put out for a batch while its loss was computed, and what its head read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from headwater.errors import InputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from jaxtyping import Float
+
+_ROWS_SUM_TO_ONE = 1e-3
+
+
+class Outputs:
+    """Within a `with`: notes the model's output, and the input of the last linear layer called.
+
+    Args:
+        net: the model.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._output: Any = None
+        self._read: Tensor | None = None
+        self._given: Tensor | None = None
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Outputs:
+        self._handles = [
+            self._net.register_forward_pre_hook(self._called),
+            self._net.register_forward_hook(self._returned),
+        ]
+        for module in self._net.modules():
+            if isinstance(module, nn.Linear):
+                self._handles.append(module.register_forward_pre_hook(self._reads))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def log_probabilities(self, size: int) -> Float[Tensor, "B K"]:
+        """The classes' log-probabilities, in float32 at least.
+
+        One number per example is the log-odds of class 1 against class 0. Rows that are
+        probabilities already are taken as such.
+
+        Args:
+            size: how many examples there are, B.
+
+        Raises:
+            InputError: the output isn't of a classifier: a row of numbers per example.
+        """
+        logits = _tensor(self._output)
+        if logits is None or not logits.is_floating_point() or len(logits) != size:
+            came = "no tensor" if logits is None else f"a tensor of shape {tuple(logits.shape)}"
+            raise InputError(
+                f"the model put out {came} for {size} examples; suspects are found in the training "
+                f"set of a classifier, with a row of logits per example, shape ({size}, classes)"
+            )
+        logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+        if logits.dim() == 1 or logits.shape[1:] == (1,):
+            odds = logits.reshape(-1)
+            logits = torch.stack([torch.zeros_like(odds), odds], dim=1)
+        if logits.dim() != 2:
+            raise InputError(
+                f"the model put out a tensor of shape {tuple(logits.shape)}; expected one row of "
+                f"logits per example, ({size}, classes): a label for each token or pixel isn't "
+                f"what suspects are found by"
+            )
+        sums = logits.sum(dim=1)
+        if bool((logits >= 0).all()) and bool(((sums - 1).abs() < _ROWS_SUM_TO_ONE).all()):
+            return logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
+        return logits.log_softmax(dim=1)
+
+    def features(self, size: int) -> Float[Tensor, "B D"] | None:
+        """What the last linear layer read, averaged over positions; None where there is no such."""
+        read = self._read
+        if read is None or read.shape[0] != size or not read.is_floating_point():
+            return None
+        read = read.detach().float()
+        return read.flatten(1, -2).mean(dim=1) if read.dim() > 2 else read
+
+    def inputs(self, size: int) -> Float[Tensor, "B D"] | None:
+        """What the model read, as rows of numbers; None where it isn't one tensor of them."""
+        given = self._given
+        if given is None or given.shape[0] != size:
+            return None
+        return given.detach().float().flatten(1)
+
+    def _called(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        first = arguments[0] if len(arguments) == 1 else None
+        numbers = isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 1
+        self._given = first if numbers else None
+
+    def _returned(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        self._output = output
+
+    def _reads(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if arguments and isinstance(arguments[0], Tensor) and arguments[0].dim() > 1:
+            self._read = arguments[0]
+
+
+def _tensor(output: Any) -> Tensor | None:
+    found = output.get("logits") if isinstance(output, Mapping) else output
+    found = getattr(found, "logits", found)
+    if isinstance(found, (tuple, list)) and found:
+        found = found[0]
+    return found if isinstance(found, Tensor) and found.dim() else None
