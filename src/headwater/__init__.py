@@ -39,6 +39,7 @@ from headwater.errors import (
     RecordingNotFoundError,
     RecordingVersionError,
     RecordingWriteError,
+    ReportError,
     SelectionError,
     ShuffledLoaderError,
     StoreCorruptError,
@@ -65,6 +66,7 @@ from headwater.estimators import (
 )
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
+from headwater.report import Report, verify_report
 from headwater.results import Scores, TopScores
 from headwater.tasks import Task
 from headwater.version import __version__
@@ -108,6 +110,8 @@ __all__ = [
     "RecordingNotFoundError",
     "RecordingVersionError",
     "RecordingWriteError",
+    "Report",
+    "ReportError",
     "Scores",
     "SelectionError",
     "ShuffledLoaderError",
@@ -134,4 +138,5 @@ __all__ = [
     "errors",
     "register_rule",
     "tasks",
+    "verify_report",
 ]

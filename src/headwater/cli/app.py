@@ -9,6 +9,7 @@ from headwater.cli.commands.checkpoints import checkpoints
 from headwater.cli.commands.demo import demo
 from headwater.cli.commands.influence import influence
 from headwater.cli.commands.init import init
+from headwater.cli.commands.report import report
 from headwater.cli.commands.self_influence import self_influence
 from headwater.cli.commands.store import store
 from headwater.cli.exit_codes import EXPLAINED
@@ -38,8 +39,9 @@ def app() -> None:
     Then ask:
       headwater self-influence attribution.py --top 50 --out suspects.csv
       headwater influence attribution.py --queries 0:20 --k 10
+      headwater report attribution.py -o report/
     """
 
 
-for command in (demo, init, check, checkpoints, self_influence, influence, store):
+for command in (demo, init, check, checkpoints, self_influence, influence, report, store):
     app.add_command(command)

@@ -130,7 +130,9 @@ class Contents:
         """The edge of thumbnails at which that many fit a page; None where there are no images."""
         if not self.images:
             return None
-        return fitting_edge([image for batch in self.images for image in batch], count, self.levels())
+        return fitting_edge(
+            [image for batch in self.images for image in batch], count, self.levels()
+        )
 
     def levels(self) -> Levels:
         """What is black and what is white."""

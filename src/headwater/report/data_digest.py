@@ -45,7 +45,9 @@ class DataDigest:
     @property
     def every_example(self) -> str:
         """The digest of all that went `through`."""
-        return hashlib.sha256("".join(part.hexdigest() for part in self._parts).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(part.hexdigest() for part in self._parts).encode()
+        ).hexdigest()
 
 
 def _bytes(leaf: Any) -> bytes:

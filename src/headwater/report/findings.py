@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from headwater.cleaning import Suspects, suspects_of
 from headwater.errors import InputError
 from headwater.report.ask import arguments_of, picked
 from headwater.report.contents import Contents
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 # Training examples on which checkpoints' contributions are measured.
 _MEASURED = 512
 TEXT = "text"
+SUSPICION = "suspicion"
 SELF_INFLUENCE = "self-influence"
+MEAN_LOSS = "mean loss"
 
 
 @dataclass
@@ -46,7 +49,9 @@ class Findings:
         digest: of the training data.
         outputs: what the model says of them.
         self_influence: theirs.
-        rankings: all scores to sort by, by name; the first is the page's own.
+        suspects: what the signals together say of the labels; None where these are no classes.
+        rankings: scores to sort by, by name; the first is the page's own.
+        compared: rankings and signals that are held against the truth, where that is known.
         order: places of the examples on the page, by the first ranking.
         wrong: which labels are known to be wrong; None where the truth isn't known.
         duplicates: by place in `order`, the nearest example with another label, if it is near.
@@ -59,7 +64,9 @@ class Findings:
     digest: DataDigest
     outputs: Outputs
     self_influence: Float[Tensor, " N"]
+    suspects: Suspects | None
     rankings: dict[str, Float[Tensor, " N"]]
+    compared: dict[str, Float[Tensor, " N"]]
     order: list[int]
     wrong: Bool[Tensor, " N"] | None
     duplicates: list[int | None]
@@ -118,12 +125,16 @@ def find(
         decode=options.decode,
         features=options.feature_names,
     )
-    scores = estimator.influence(show_progress=show_progress)
-    assert isinstance(scores, Tensor)
-    rankings = _rankings(options, scores, outputs)
+    suspects = options.suspects
+    if suspects is None and outputs.given is not None:
+        suspects = suspects_of(
+            estimator, examples=examples.columns or None, show_progress=show_progress
+        )
+    scores = _self_influence(estimator, outputs, suspects, show_progress=show_progress)
+    rankings = _rankings(options, scores, outputs, suspects)
     first = next(iter(rankings.values()))
     order = first.argsort(descending=True, stable=True)[: options.max_examples]
-    suspects = order[: options.traced].tolist()
+    first_few = order[: options.traced].tolist()
     given = outputs.given
     duplicates: list[int | None] = [None] * len(order)
     if given is not None:
@@ -133,24 +144,51 @@ def find(
         digest=digest,
         outputs=outputs,
         self_influence=scores,
+        suspects=suspects,
         rankings=rankings,
+        compared=_compared(rankings, suspects, outputs),
         order=order.tolist(),
         wrong=_wrong(options, examples, outputs, count),
         duplicates=duplicates,
-        traced=traced(estimator, parts, suspects, k=options.k, show_progress=show_progress),
+        traced=traced(estimator, parts, first_few, k=options.k, show_progress=show_progress),
         terms=contributions(parts, _spread(count, _MEASURED), outputs.checkpoints),
     )
     if question is not None:
         found.queries = _of_queries(
-            estimator, parts, question, examples, queries, outputs, options, contents.kind,
+            estimator,
+            parts,
+            question,
+            examples,
+            queries,
+            outputs,
+            options,
+            contents.kind,
             show_progress=show_progress,
         )
     return found
 
 
+def _self_influence(
+    estimator: TracInCPBase, outputs: Outputs, suspects: Suspects | None, *, show_progress: bool
+) -> Float[Tensor, " N"]:
+    every = tuple(one.name for one in outputs.checkpoints)
+    if suspects is not None and suspects.checkpoints == every:
+        known = suspects.signals.get("self_influence")
+        if known is not None:
+            # The same sum over the same checkpoints: the one pass that takes time isn't made twice.
+            return known
+    scores = estimator.influence(show_progress=show_progress)
+    assert isinstance(scores, Tensor)
+    return scores
+
+
 def _rankings(
-    options: Options, scores: Float[Tensor, " N"], outputs: Outputs
+    options: Options,
+    scores: Float[Tensor, " N"],
+    outputs: Outputs,
+    suspects: Suspects | None,
 ) -> dict[str, Float[Tensor, " N"]]:
+    """Those of the user's own first, then the signals together, then each that has a column."""
     found: dict[str, Tensor] = {}
     for name, given in (options.rankings or {}).items():
         column = torch.as_tensor(given, dtype=torch.float64).flatten().cpu()
@@ -161,9 +199,28 @@ def _rankings(
                 f"examples; give one finite number per example"
             )
         found[str(name)] = column
+    if suspects is not None:
+        if len(suspects) != len(scores):
+            raise InputError(
+                f"suspects are of {len(suspects)} training examples, and the estimator has "
+                f"{len(scores)}; pass those of the same data"
+            )
+        found[SUSPICION] = suspects.scores.double()
     found[SELF_INFLUENCE] = scores.double()
-    found["mean loss"] = outputs.losses.mean(dim=0)
+    found[MEAN_LOSS] = outputs.losses.mean(dim=0)
     return found
+
+
+def _compared(
+    rankings: dict[str, Float[Tensor, " N"]], suspects: Suspects | None, outputs: Outputs
+) -> dict[str, Float[Tensor, " N"]]:
+    signals = {} if suspects is None else suspects.signals
+    others = {
+        name.replace("_", " "): signal
+        for name, signal in signals.items()
+        if name not in ("self_influence", "loss")
+    }
+    return {**rankings, "loss at the last checkpoint": outputs.losses[-1], **others}
 
 
 def _wrong(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headwater.cleaning import Suspects
 from headwater.errors import InputError
 from headwater.report.contents import KINDS, Kind
 
@@ -20,6 +21,7 @@ class Options:
     feature_names: Sequence[str] | None = None
     truth: str | Sequence[Any] | None = None
     source: str | None = None
+    suspects: Suspects | None = None
     rankings: Mapping[str, Any] | None = None
     decode: Callable[[list[int]], str] | None = None
     k: int = 8
@@ -38,6 +40,11 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{name} is {value!r}; expected an int of at least {least}")
+        if self.suspects is not None and not isinstance(self.suspects, Suspects):
+            raise InputError(
+                f"suspects is a {type(self.suspects).__name__}; expected what "
+                f"headwater.cleaning.suspects_of returns, or None to compute it"
+            )
         if self.decode is not None and not callable(self.decode):
             raise InputError(
                 f"decode is a {type(self.decode).__name__}; expected a function from a list of ids "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
+    from headwater.checkpoints.bound_series import LoadedCheckpoint
     from headwater.estimators.streamed import Streamed
     from headwater.tasks import Task
 
@@ -77,20 +78,25 @@ def outputs_of(
     with borrowed(parts.net), closing(parts.series.visit()) as visits:
         for loaded in visits:
             evaluate(parts.net)
-            rates = loaded.by_parameter
-            visited.append(
-                Visited(
-                    loaded.name,
-                    tuple(sorted(set(rates.values()))) if rates else (loaded.rate,),
-                    weights_digest(parts.net),
-                )
-            )
+            visited.append(_visited(parts.net, loaded))
             if last_only and loaded.index + 1 != parts.series.count:
                 continue
             size = data.batch_size or 64
             found = data.batches(size) if batches is None else iter(batches)
             by_checkpoint.append([_said(parts.net, task, borrow(one, device)) for one in found])
     return _joined(visited, by_checkpoint)
+
+
+def visited_checkpoints(parts: Streamed) -> list[Visited]:
+    """An estimator's checkpoints, in order."""
+    with borrowed(parts.net), closing(parts.series.visit()) as visits:
+        return [_visited(parts.net, loaded) for loaded in visits]
+
+
+def _visited(net: nn.Module, loaded: LoadedCheckpoint) -> Visited:
+    by_parameter = loaded.by_parameter
+    rates = sorted(set(by_parameter.values())) if by_parameter else [loaded.rate]
+    return Visited(loaded.name, tuple(rates), weights_digest(net))
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,7 @@ def found_curves(
                 "checked": [0.0, *[step / count for step in steps]],
                 "found": [0.0, *[float(found[step - 1]) for step in steps]],
                 "auroc": _auroc(scores, wrong),
-                "at": [
-                    float(found[max(1, round(share * count)) - 1]) for share in (0.1, 0.2)
-                ],
+                "at": [float(found[max(1, round(share * count)) - 1]) for share in (0.1, 0.2)],
             }
         )
     return curves

@@ -12,13 +12,11 @@ from headwater.report.contents import LONGEST_TEXT
 from headwater.report.overview import found_curves, heat_map, histogram
 from headwater.report.votes import vote
 
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from headwater.report.contents import Contents
     from headwater.report.findings import Findings, QueryFindings
     from headwater.report.options import Options
     from headwater.report.outputs import Outputs
@@ -47,6 +45,8 @@ def page_data(
         "count": len(findings.self_influence),
         "onPage": len(findings.order),
         "traced": len(findings.traced),
+        "estimatedWrong": findings.suspects and findings.suspects.estimated_wrong,
+        "notes": list(findings.suspects.notes) if findings.suspects else [],
         "longestText": LONGEST_TEXT,
         "checkpoints": [one.name for one in outputs.checkpoints],
         "shown": {
@@ -114,10 +114,15 @@ def _table(findings: Findings, examples: Names) -> dict[str, Any]:
             "confidence": _numbers(outputs.given_probability.mean(dim=0)[places]),
             "path": [_numbers(row) for row in outputs.given_probability[:, places].T],
             "agreeing": (outputs.predicted == outputs.given)[:, places].sum(dim=0).tolist(),
-            "suggested": [None if one is None else one.label for one in votes],
+            "opponents": [None if one is None else one.label for one in votes],
             "share": [None if one is None else round(one.share, 3) for one in votes],
         }
-    elif outputs.answers is not None:
+    if findings.suspects is not None:
+        table |= {
+            "suggested": findings.suspects.suggested[places].tolist(),
+            "support": _numbers(findings.suspects.support[places]),
+        }
+    if outputs.answers is not None:
         table["answer"] = _numbers(outputs.answers[places])
     return table
 
@@ -192,7 +197,7 @@ def _overview(findings: Findings, names: list[str] | None) -> dict[str, Any]:
     return {
         "histogram": histogram(findings.self_influence, wrong),
         "wrong": None if wrong is None else int(wrong.sum()),
-        "curves": None if wrong is None else found_curves(_compared(findings), wrong),
+        "curves": None if wrong is None else found_curves(findings.compared, wrong),
         "heat": heat,
         "measured": findings.terms.shape[1],
         "checkpoints": [
@@ -206,10 +211,6 @@ def _overview(findings: Findings, names: list[str] | None) -> dict[str, Any]:
             for place, one in enumerate(outputs.checkpoints)
         ],
     }
-
-
-def _compared(findings: Findings) -> Mapping[str, Tensor]:
-    return {**findings.rankings, "loss at the last checkpoint": findings.outputs.losses[-1]}
 
 
 def _given(outputs: Outputs, places: Sequence[int]) -> list[Any]:
@@ -235,5 +236,3 @@ def _numbers(values: Tensor) -> list[float | None]:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
-
-

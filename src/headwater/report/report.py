@@ -20,10 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
+    from headwater.cleaning import Suspects
     from headwater.estimators import TracInCPBase
     from headwater.report.contents import Kind
 
 PAGE = "index.html"
+
+
+def _names_in_config(model: Any) -> list[str] | None:
+    """The names of classes that models of transformers carry."""
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(names, dict) or set(names) != set(range(len(names))):
+        return None
+    return [str(names[place]) for place in range(len(names))]
 
 
 class Report:
@@ -48,12 +57,15 @@ class Report:
             where they are known. The page then says how many wrong ones each ranking brings up.
         source: the column of examples by which shares of influence are told beside the class; None
             takes "source", where there is one.
+        suspects: what `headwater.cleaning.suspects_of` said of this data, in a way of your own;
+            None asks it, where labels are classes. Its combined score is what examples are ranked
+            by; without classes that is self-influence.
         rankings: other scores of the training examples, by name, high where an example is suspect:
-            columns to sort by. The first is the one that the page begins with.
+            columns to sort by. The first is what examples are ranked by then.
         decode: makes a text of a list of ids of tokens, such as `tokenizer.decode`.
         k: proponents and opponents to name on each side.
         traced: of how many suspects proponents and opponents are computed, from the first in the
-            ranking; the label that they suggest is known for these.
+            ranking.
         explained: how many queries are explained: misread ones first, by their loss.
         max_examples: training examples on the page, from the first in the ranking; the page says
             where it leaves some out.
@@ -77,6 +89,7 @@ class Report:
         feature_names: Sequence[str] | None = None,
         truth: str | Sequence[Any] | None = None,
         source: str | None = None,
+        suspects: Suspects | None = None,
         rankings: Mapping[str, Any] | None = None,
         decode: Callable[[list[int]], str] | None = None,
         k: int = 8,
@@ -94,8 +107,10 @@ class Report:
                 f"it takes a TracInCP or TracInCPFast on training data"
             )
         if parts.data.count is None or not parts.series.replayable:
-            what = "training data is a stream" if parts.data.count is None else (
-                "checkpoints come from a generator"
+            what = (
+                "training data is a stream"
+                if parts.data.count is None
+                else ("checkpoints come from a generator")
             )
             raise InputError(
                 f"the {what}, and a report goes back to single examples at every checkpoint; pass "
@@ -103,6 +118,8 @@ class Report:
             )
         if inputs is None and (targets is not None or queries):
             raise InputError("targets or queries are given without inputs")
+        if class_names is None:
+            class_names = _names_in_config(estimator.model)
         self._options = Options(
             title=title,
             kind=kind,
@@ -110,6 +127,7 @@ class Report:
             feature_names=feature_names,
             truth=truth,
             source=source,
+            suspects=suspects,
             rankings=rankings,
             decode=decode,
             k=k,

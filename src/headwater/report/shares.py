@@ -66,9 +66,9 @@ def by_group(
 ) -> list[GroupShare]:
     """The sums of one query's scores by group, the most influential group first."""
     sizes = torch.bincount(of_each, minlength=len(groups)).tolist()
-    sums = []
-    for part in (scores.double().clamp_min(0), scores.double().clamp_max(0)):
-        sums.append(torch.zeros(len(groups), dtype=torch.float64).index_add(0, of_each, part))
+    none = torch.zeros(len(groups), dtype=torch.float64)
+    own = scores.double()
+    sums = [none.index_add(0, of_each, part) for part in (own.clamp_min(0), own.clamp_max(0))]
     found = [
         GroupShare(group, size, positive, negative)
         for group, size, positive, negative in zip(

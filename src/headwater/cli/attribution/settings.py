@@ -30,6 +30,7 @@ OPTIONAL = (
     "batch_size",
     "memory_budget",
     "projection",
+    "report_options",
 )
 _NEAR = 0.6
 _VERY_NEAR = 0.85

@@ -24,7 +24,7 @@ const draw = async (holder, make) => {
   spec.autosize = { type: typeof spec.height === "number" ? "fit" : "fit-x", contains: "padding" };
   // The interpreter needs no functions made from texts, which the page's policy forbids.
   const result = await window.vegaEmbed(holder, spec, {
-    actions: false, renderer: "svg", ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true },
+    actions: false, renderer: "svg", ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true }, logLevel: 1,
   });
   drawn.set(holder, result);
 };

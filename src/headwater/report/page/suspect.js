@@ -27,7 +27,8 @@ const verdict = (row, given) => H.el("dl", { class: "facts" },
   fact("Label", H.el("b", {}, H.label(given))),
   table.model ? fact("Model says", H.label(table.model[row]), H.percent(table.certainty[row])) : null,
   table.answer ? fact("Model says", H.number(table.answer[row], 4)) : null,
-  table.suggested && table.suggested[row] !== null ? fact("Suggested", H.label(table.suggested[row]), `${H.percent(table.share[row])} of the weight`) : null,
+  table.suggested ? fact("Suggested", H.label(table.suggested[row]), H.percent(table.support[row])) : null,
+  table.opponents && table.opponents[row] !== null ? fact("Opponents say", H.label(table.opponents[row]), H.percent(table.share[row])) : null,
   ...Object.entries(table.scores).map(([name, scores]) => fact(name[0].toUpperCase() + name.slice(1), H.number(scores[row]))));
 
 const choices = (row, place, given) => {

@@ -6,10 +6,10 @@ const places = H.data.shown.place.slice(0, H.data.onPage);
 const hasClasses = Boolean(H.data.classes);
 const ranking = Object.keys(table.scores)[0];
 
-// What relabelling would put there: what influence suggests, or else what the model says.
+// What relabelling would put there: what the signals together suggest, or else the opponents.
 H.proposal = (row) => {
   const given = H.data.shown.given[row];
-  for (const label of [table.suggested?.[row], table.model?.[row]]) {
+  for (const label of [table.suggested?.[row], table.opponents?.[row], table.model?.[row]]) {
     if (label !== null && label !== undefined && label !== given) return label;
   }
   return null;
@@ -29,10 +29,13 @@ if (hasClasses) {
     { name: "confidence", head: "Sure of label", value: (row) => table.confidence[row], kind: "wide-only",
       title: "The probability of the given label: average over the checkpoints, and its course from the first to the last",
       show: (row) => H.el("span", { class: "with-spark" }, H.percent(table.confidence[row]), H.spark(table.path[row])) },
-    { name: "suggested", head: "Suggested", value: (row) => (table.suggested[row] === null ? null : H.label(table.suggested[row])),
-      title: "The label for which the strongest proponents and opponents speak, with its share of their weight",
-      show: (row) => table.suggested[row] === null ? H.el("span", { class: "quiet" }, "–")
-        : H.el("span", { class: table.suggested[row] === H.data.shown.given[row] ? "same" : "differs" }, H.label(table.suggested[row]), H.el("small", {}, H.percent(table.share[row]))) },
+    { name: "suggested", head: "Suggested", value: (row) => H.label(table.suggested[row]),
+      title: "The label that the model, over all checkpoints, and the nearest examples together find most likely",
+      show: (row) => H.el("span", { class: table.suggested[row] === H.data.shown.given[row] ? "same" : "differs" }, H.label(table.suggested[row]), H.el("small", {}, H.percent(table.support[row]))) },
+    { name: "opponents", head: "Opponents say", value: (row) => (table.opponents[row] === null ? null : H.label(table.opponents[row])), kind: "wide-only",
+      title: "If the label is wrong: the one for which its strongest opponents speak, with its share of their weight",
+      show: (row) => table.opponents[row] === null ? H.el("span", { class: "quiet" }, "–")
+        : H.el("span", { class: "same" }, H.label(table.opponents[row]), H.el("small", {}, H.percent(table.share[row]))) },
   );
 } else if (table.answer) {
   columns.push({ name: "answer", head: "Model says", value: (row) => table.answer[row], show: (row) => H.number(table.answer[row], 4) });
@@ -57,7 +60,7 @@ const views = {
   decided: ["decided", (row) => H.decisions.has(places[row])],
   ...(hasClasses ? {
     disagree: ["model says otherwise", (row) => table.model[row] !== H.data.shown.given[row]],
-    suggested: ["another label suggested", (row) => table.suggested[row] !== null && table.suggested[row] !== H.data.shown.given[row]],
+    suggested: ["another label suggested", (row) => table.suggested[row] !== H.data.shown.given[row]],
     twins: ["near-duplicates, other label", (row) => table.twin[row] !== null],
   } : {}),
   keep: ["decided: keep", (row) => H.decisions.get(places[row])?.decision === "keep"],
@@ -138,7 +141,8 @@ H.showPage = () => {
   H.get("page-of").textContent = state.rows.length ? `Page ${state.page + 1} of ${pages}` : "Nothing fits these filters";
   H.get("previous").disabled = state.page === 0;
   H.get("next").disabled = state.page + 1 >= pages;
-  H.get("shown-count").textContent = `${state.rows.length.toLocaleString("en")} of ${H.count(places.length, "example")}`;
+  H.get("shown-count").textContent = `${state.rows.length.toLocaleString("en")} of ${H.count(places.length, "example")}` +
+    (H.data.estimatedWrong ? `; about ${H.count(H.data.estimatedWrong, "label")} look${H.data.estimatedWrong === 1 ? "s" : ""} wrong` : "");
   H.showCounts();
 };
 H.showCounts = () => {
