@@ -20,8 +20,7 @@ const config = () => ({
 const draw = async (holder, make) => {
   if (!holder.isConnected || !holder.offsetWidth) return;
   drawn.get(holder)?.finalize();
-  const spec = { width: "container", ...make(colour), config: config() };
-  spec.autosize = { type: typeof spec.height === "number" ? "fit" : "fit-x", contains: "padding" };
+  const spec = { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...make(colour), config: config() };
   // The interpreter needs no functions made from texts, which the page's policy forbids.
   const result = await window.vegaEmbed(holder, spec, {
     actions: false, renderer: "svg", ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true }, logLevel: 1,
@@ -48,7 +47,7 @@ H.onTheme.push(() => {
 });
 
 // A figure: what it shows in words, the chart, and its numbers.
-H.chart = (title, words, make, head, rows) => {
+H.chart = (title, words, make, head, rows, { open = false } = {}) => {
   const holder = H.el("div", { class: "chart" });
   holder.make = (pick) => ({ ...make(pick), description: `${title}. ${words}` });
   waiting.push([holder, holder.make]);
@@ -56,6 +55,7 @@ H.chart = (title, words, make, head, rows) => {
   numbers.addEventListener("toggle", () => {
     if (numbers.open && !numbers.querySelector("table")) numbers.append(H.numbers(head, rows));
   });
+  numbers.open = open;
   return H.el("figure", { class: "card" },
     H.el("figcaption", {}, H.el("h3", {}, title), words ? H.el("p", {}, words) : null), holder, numbers);
 };

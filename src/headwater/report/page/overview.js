@@ -10,7 +10,7 @@ const spread = () => {
   return H.chart("Self-influence of all training examples",
     `High where only an example's own gradient could teach it.${zero ? ` ${H.count(zero, "example")} with none at all aren't drawn.` : ""}`,
     (colour) => ({
-      height: 220,
+      height: 170,
       data: { values: bins.flatMap((bin) => known
         ? [{ ...bin, kind: right, examples: bin.count - bin.wrong, bottom: 0, top: bin.count - bin.wrong },
           { ...bin, kind: wrong, examples: bin.wrong, bottom: bin.count - bin.wrong, top: bin.count }]
@@ -28,24 +28,27 @@ const spread = () => {
     bins.map((bin) => [bin.low, bin.high, bin.count, ...(known ? [bin.wrong] : [])]));
 };
 
-const dashes = [[1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 4]];
+const dashes = [[1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
+const inks = ["--accent", "--opp", "--third", "--fourth", "--quiet", "--ink"];
+// Up to here the curves are drawn: where all have found nearly everything there is nothing to see.
+const upTo = () => Math.max(...found.curves.map((one) => one.checked[one.found.findIndex((share) => share >= 0.995)] ?? 1), 0.2);
 const curves = () => {
   if (!found.curves) return null;
   const names = found.curves.map((one) => one.name);
   return H.chart("Wrong labels found, by how much is checked",
     `${H.count(found.wrong, "label")} are known to be wrong. Check the ranking from the top: how many have turned up?`,
     (colour) => ({
-      height: 260,
-      data: { values: found.curves.flatMap((one) => one.checked.map((checked, place) => ({ ranking: one.name, checked, found: one.found[place] }))) },
+      height: 180,
+      data: { values: found.curves.flatMap((one) => one.checked.map((checked, place) => ({ ranking: one.name, checked, found: one.found[place] })).filter((point) => point.checked <= upTo())) },
       mark: { type: "line", strokeWidth: 2.5, tooltip: true },
       encoding: {
         x: { field: "checked", type: "quantitative", title: "checked", axis: { format: "%", grid: false } },
         y: { field: "found", type: "quantitative", title: "found", axis: { format: "%", tickCount: 5 } },
-        color: { field: "ranking", type: "nominal", scale: { domain: names, range: ["--accent", "--opp", "--third", "--fourth", "--quiet"].map(colour) }, legend: { columns: 1, symbolType: "stroke" } },
-        strokeDash: { field: "ranking", type: "nominal", scale: { domain: names, range: dashes }, legend: {} },
+        color: { field: "ranking", type: "nominal", scale: { domain: names, range: names.map((_, place) => colour(inks[place % inks.length])) }, legend: { columns: 2, symbolType: "stroke", symbolSize: 300 } },
+        strokeDash: { field: "ranking", type: "nominal", scale: { domain: names, range: names.map((_, place) => dashes[place % dashes.length]) }, legend: {} },
       },
     }), ["ranking", "AUROC", "found at 10 %", "found at 20 %"],
-    found.curves.map((one) => [one.name, one.auroc === null ? "–" : one.auroc.toFixed(3), H.percent(one.at[0], 1), H.percent(one.at[1], 1)]));
+    found.curves.map((one) => [one.name, one.auroc === null ? "–" : one.auroc.toFixed(3), H.percent(one.at[0], 1), H.percent(one.at[1], 1)]), { open: true });
 };
 
 const heat = () => {
@@ -56,7 +59,7 @@ const heat = () => {
   return H.chart("From class to class",
     `Mean score of a training example of one class on a query of another, over ${H.count(H.data.queries.count, "query").replace("querys", "queries")}. Blue (+) lowers the query's loss, orange (−) raises it.`,
     (colour) => ({
-      height: { step: Math.max(18, Math.min(30, 360 / queries.length)) },
+      height: queries.length * Math.max(18, Math.min(30, 360 / queries.length)),
       data: { values: cells },
       encoding: {
         x: { field: "example", type: "nominal", sort: examples, title: "training examples of class", axis: { labelAngle: examples.some((name) => name.length > 3) ? -45 : 0, orient: "bottom" } },
@@ -67,7 +70,8 @@ const heat = () => {
           encoding: { color: { field: "mean", type: "quantitative", legend: { title: "mean score", gradientLength: 160 }, scale: { interpolate: "rgb", domain: [-largest, 0, largest], range: [colour("--opp"), colour("--card"), colour("--pro")] } } } },
         ...(queries.length * examples.length <= 144 ? [{
           mark: { type: "text", fontSize: 11, color: colour("--ink") },
-          encoding: { text: { field: "mean", type: "quantitative", format: ".2~g" } } }] : []),
+          encoding: { text: { field: "mean", type: "quantitative", format: ".2~g" },
+            color: { condition: { test: `abs(datum.mean) > ${0.6 * largest}`, value: colour("--card") }, value: colour("--ink") } } }] : []),
       ],
     }), ["queries of", ...examples], queries.map((query, row) => [query, ...means[row]]));
 };
@@ -77,7 +81,7 @@ const checkpoints = () => {
   return H.chart("What each checkpoint contributes",
     `Shares of self-influence, on ${H.count(found.measured, "training example")} at even distances.`,
     (colour) => ({
-      height: { step: 24 },
+      height: 24 * rows.length,
       data: { values: rows.map((one) => ({ checkpoint: one.name, share: one.share, loss: one.loss, words: H.percent(one.share, 1) })) },
       encoding: { y: { field: "checkpoint", type: "nominal", sort: null, title: null, axis: { labelLimit: 160 } }, x: { field: "share", type: "quantitative", title: "share of self-influence", axis: { format: "%", tickCount: 5 } } },
       layer: [

@@ -15,28 +15,31 @@ H.proposal = (row) => {
   return null;
 };
 
+const hint = (label, share) => [H.label(label), H.el("small", {}, H.percent(share))];
+const given = (row) => H.data.shown.given[row];
 const columns = [
   { name: "rank", head: "#", value: (row) => row + 1, show: (row) => String(row + 1), kind: "right" },
   { name: "example", head: "Example", show: (row) => H.picture(H.data.shown.entry[row], `training example ${H.data.shown.id[row]}`, "thumb") },
   { name: "id", head: "Id", value: (row) => H.data.shown.id[row], show: (row) => String(H.data.shown.id[row]) },
-  { name: "given", head: "Label", value: (row) => H.data.shown.given[row], show: (row) => H.el("b", {}, H.label(H.data.shown.given[row])) },
+  { name: "given", head: "Label", value: (row) => (hasClasses ? H.label(given(row)) : given(row)), show: (row) => H.el("b", {}, H.label(given(row))) },
 ];
+if (table.suggested) {
+  columns.push({ name: "suggested", head: "Suggested", value: (row) => H.label(table.suggested[row]),
+    title: "The label that the model, over all checkpoints, and the nearest examples together find most likely",
+    show: (row) => H.el("span", { class: table.suggested[row] === given(row) ? "same" : "differs" }, hint(table.suggested[row], table.support[row])) });
+}
+columns.push({ name: "decision", head: "Decision", value: (row) => H.decisionText(places[row]) || null, show: (row) => decisionBadge(places[row]) });
 if (hasClasses) {
   columns.push(
-    { name: "model", head: "Model says", value: (row) => H.label(table.model[row]), kind: "wide-only",
-      title: "The most likely class, by probabilities averaged over the checkpoints",
-      show: (row) => H.el("span", { class: table.model[row] === H.data.shown.given[row] ? "same" : "differs" }, H.label(table.model[row]), H.el("small", {}, H.percent(table.certainty[row]))) },
     { name: "confidence", head: "Sure of label", value: (row) => table.confidence[row], kind: "wide-only",
       title: "The probability of the given label: average over the checkpoints, and its course from the first to the last",
       show: (row) => H.el("span", { class: "with-spark" }, H.percent(table.confidence[row]), H.spark(table.path[row])) },
-    { name: "suggested", head: "Suggested", value: (row) => H.label(table.suggested[row]),
-      title: "The label that the model, over all checkpoints, and the nearest examples together find most likely",
-      show: (row) => H.el("span", { class: table.suggested[row] === H.data.shown.given[row] ? "same" : "differs" }, H.label(table.suggested[row]), H.el("small", {}, H.percent(table.support[row]))) },
-    { name: "opponents", head: "Opponents say", value: (row) => (table.opponents[row] === null ? null : H.label(table.opponents[row])), kind: "wide-only",
+    { name: "model", head: "Model says", value: (row) => H.label(table.model[row]), kind: "wide-only",
+      title: "The most likely class, by probabilities averaged over the checkpoints",
+      show: (row) => H.el("span", { class: table.model[row] === given(row) ? "same" : "differs" }, hint(table.model[row], table.certainty[row])) },
+    { name: "opponents", head: "Opponents", value: (row) => (table.opponents[row] === null ? null : H.label(table.opponents[row])), kind: "wide-only",
       title: "If the label is wrong: the one for which its strongest opponents speak, with its share of their weight",
-      show: (row) => table.opponents[row] === null ? H.el("span", { class: "quiet" }, "–")
-        : H.el("span", { class: "same" }, H.label(table.opponents[row]), H.el("small", {}, H.percent(table.share[row]))) },
-  );
+      show: (row) => H.el("span", { class: "same" }, table.opponents[row] === null ? "–" : hint(table.opponents[row], table.share[row])) });
 } else if (table.answer) {
   columns.push({ name: "answer", head: "Model says", value: (row) => table.answer[row], show: (row) => H.number(table.answer[row], 4) });
 }
@@ -46,7 +49,6 @@ for (const [name, scores] of Object.entries(table.scores)) {
 for (const [name, values] of Object.entries(table.columns)) {
   columns.push({ name: `column ${name}`, head: name, value: (row) => values[row], show: (row) => shown(values[row]), kind: "wide-only" });
 }
-columns.push({ name: "decision", head: "Decision", value: (row) => H.decisionText(places[row]) || null, show: (row) => decisionBadge(places[row]) });
 
 const shown = (value) => (value === null ? "–" : typeof value === "number" ? H.number(value, 4) : typeof value === "boolean" ? (value ? "yes" : "no") : value);
 const decisionBadge = (place) => {

@@ -18,7 +18,8 @@ H.showTab = (name, { focus = false } = {}) => {
     delete starts[name];
   }
   H.drawCharts();
-  history.replaceState(null, "", `#${name}`);
+  // No element has such a name, so that the browser doesn't scroll to it.
+  history.replaceState(null, "", `#part-${name}`);
 };
 
 for (const name of names) H.get(`tab-${name}`).addEventListener("click", () => H.showTab(name));
@@ -30,4 +31,6 @@ document.querySelector("[role=tablist]").addEventListener("keydown", (event) => 
 });
 
 H.start();
-H.showTab(names.includes(location.hash.slice(1)) ? location.hash.slice(1) : "suspects");
+const asked = () => names.find((name) => location.hash === `#part-${name}`);
+addEventListener("hashchange", () => H.showTab(asked() ?? H.tab));
+H.showTab(asked() ?? "suspects");

@@ -32,7 +32,7 @@ const fact = (name, value) => H.el("div", {}, H.el("dt", {}, name), H.el("dd", {
 const curve = (one) => H.chart("How few examples carry it",
   `${H.count(one.half, "example")} of ${H.data.count.toLocaleString("en")} ${one.half === 1 ? "carries" : "carry"} half of the absolute influence.`,
   (colour) => ({
-    height: 190,
+    height: 160,
     layer: [
       { data: { values: one.curve.map(([count, share]) => ({ count, share })) },
         mark: { type: "line", color: colour("--accent"), strokeWidth: 2.5, tooltip: true },
@@ -48,7 +48,7 @@ const curve = (one) => H.chart("How few examples carry it",
 const shares = (one, name, groups) => H.chart(`By ${name}`,
   `What the training examples of each ${name} add up to: for the prediction's loss to fall (+), and to rise (−).`,
   (colour) => ({
-    height: { step: 20 },
+    height: 20 * groups.length,
     data: { values: groups.flatMap(([group, size, positive, negative]) => [
       { group, size, side: "proponents (+)", sum: positive }, { group, size, side: "opponents (−)", sum: negative }]) },
     mark: { type: "bar", tooltip: { content: "data" } },
