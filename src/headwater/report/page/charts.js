@@ -17,6 +17,18 @@ const config = () => ({
   text: { fill: colour("--ink") },
 });
 
+// Names as charts can have them: Vega reads some as parts of expressions, in which no line may end.
+// No two are alike, since they are places on an axis.
+H.axisNames = (names) => {
+  const taken = new Set();
+  return names.map((name) => {
+    let plain = String(name).replace(/[\u0000-\u001f\u2028\u2029]/g, " ");
+    while (taken.has(plain)) plain += " ′";
+    taken.add(plain);
+    return plain;
+  });
+};
+
 const draw = async (holder, make) => {
   if (!holder.isConnected || !holder.offsetWidth) return;
   drawn.get(holder)?.finalize();

@@ -34,12 +34,12 @@ const inks = ["--accent", "--opp", "--third", "--fourth", "--quiet", "--ink"];
 const upTo = () => Math.max(...found.curves.map((one) => one.checked[one.found.findIndex((share) => share >= 0.995)] ?? 1), 0.2);
 const curves = () => {
   if (!found.curves) return null;
-  const names = found.curves.map((one) => one.name);
+  const names = H.axisNames(found.curves.map((one) => one.name));
   return H.chart("Wrong labels found, by how much is checked",
     `${H.count(found.wrong, "label")} are known to be wrong. Check the ranking from the top: how many have turned up?`,
     (colour) => ({
       height: 180,
-      data: { values: found.curves.flatMap((one) => one.checked.map((checked, place) => ({ ranking: one.name, checked, found: one.found[place] })).filter((point) => point.checked <= upTo())) },
+      data: { values: found.curves.flatMap((one, number) => one.checked.map((checked, place) => ({ ranking: names[number], checked, found: one.found[place] })).filter((point) => point.checked <= upTo())) },
       mark: { type: "line", strokeWidth: 2.5, tooltip: true },
       encoding: {
         x: { field: "checked", type: "quantitative", title: "checked", axis: { format: "%", grid: false } },
@@ -53,7 +53,9 @@ const curves = () => {
 
 const heat = () => {
   if (!found.heat) return null;
-  const { queries, examples, means } = found.heat;
+  const { means } = found.heat;
+  const queries = H.axisNames(found.heat.queries);
+  const examples = H.axisNames(found.heat.examples);
   const cells = queries.flatMap((query, row) => examples.map((example, place) => ({ query, example, mean: means[row][place] })));
   const largest = Math.max(...cells.map((cell) => Math.abs(cell.mean))) || 1;
   return H.chart("From class to class",
@@ -62,8 +64,8 @@ const heat = () => {
       height: queries.length * Math.max(18, Math.min(30, 360 / queries.length)),
       data: { values: cells },
       encoding: {
-        x: { field: "example", type: "nominal", sort: examples, title: "training examples of class", axis: { labelAngle: examples.some((name) => name.length > 3) ? -45 : 0, orient: "bottom" } },
-        y: { field: "query", type: "nominal", sort: queries, title: "queries of class" },
+        x: { field: "example", type: "nominal", sort: null, scale: { domain: examples }, title: "training examples of class", axis: { labelAngle: examples.some((name) => name.length > 3) ? -45 : 0, orient: "bottom" } },
+        y: { field: "query", type: "nominal", sort: null, scale: { domain: queries }, title: "queries of class" },
       },
       layer: [
         { mark: { type: "rect", tooltip: { content: "data" } },
@@ -78,12 +80,13 @@ const heat = () => {
 
 const checkpoints = () => {
   const rows = found.checkpoints;
+  const names = H.axisNames(rows.map((one) => one.name));
   return H.chart("What each checkpoint contributes",
     `Shares of self-influence, on ${H.count(found.measured, "training example")} at even distances.`,
     (colour) => ({
       height: 24 * rows.length,
-      data: { values: rows.map((one) => ({ checkpoint: one.name, share: one.share, loss: one.loss, words: H.percent(one.share, 1) })) },
-      encoding: { y: { field: "checkpoint", type: "nominal", sort: null, title: null, axis: { labelLimit: 160 } }, x: { field: "share", type: "quantitative", title: "share of self-influence", axis: { format: "%", tickCount: 5 } } },
+      data: { values: rows.map((one, place) => ({ checkpoint: names[place], share: one.share, loss: one.loss, words: H.percent(one.share, 1) })) },
+      encoding: { y: { field: "checkpoint", type: "nominal", sort: null, scale: { domain: names }, title: null, axis: { labelLimit: 160 } }, x: { field: "share", type: "quantitative", title: "share of self-influence", axis: { format: "%", tickCount: 5 } } },
       layer: [
         { mark: { type: "bar", color: colour("--accent"), tooltip: { content: "data" } } },
         { mark: { type: "text", align: "left", dx: 5, fontSize: 12 }, encoding: { text: { field: "words", type: "nominal" } } },

@@ -45,15 +45,15 @@ const curve = (one) => H.chart("How few examples carry it",
     ],
   }), ["examples", "share"], one.curve);
 
-const shares = (one, name, groups) => H.chart(`By ${name}`,
+const shares = (one, name, groups, names = H.axisNames(groups.map(([group]) => group))) => H.chart(`By ${name}`,
   `What the training examples of each ${name} add up to: for the prediction's loss to fall (+), and to rise (−).`,
   (colour) => ({
     height: 20 * groups.length,
-    data: { values: groups.flatMap(([group, size, positive, negative]) => [
-      { group, size, side: "proponents (+)", sum: positive }, { group, size, side: "opponents (−)", sum: negative }]) },
+    data: { values: groups.flatMap(([, size, positive, negative], place) => [
+      { group: names[place], size, side: "proponents (+)", sum: positive }, { group: names[place], size, side: "opponents (−)", sum: negative }]) },
     mark: { type: "bar", tooltip: { content: "data" } },
     encoding: {
-      y: { field: "group", type: "nominal", sort: null, title: null, axis: { labelLimit: 140 } },
+      y: { field: "group", type: "nominal", sort: null, scale: { domain: names }, title: null, axis: { labelLimit: 140 } },
       x: { field: "sum", type: "quantitative", title: "sum of scores", axis: { tickCount: 5 } },
       color: { field: "side", type: "nominal", scale: { domain: ["proponents (+)", "opponents (−)"], range: [colour("--pro"), colour("--opp")] }, legend: {} },
     },
