@@ -58,12 +58,10 @@ def fitting_edge(images: Sequence[Tensor], count: int, levels: Levels) -> int:
     some = images[:: max(1, len(images) // _MEASURED)]
     largest = max((max(one.shape[-2:]) for one in some), default=1)
     for edge in _EDGES:
-        if edge > largest and edge != _EDGES[-1] and largest > _EDGES[-1]:
-            continue
         size = sum(len(data_url(one, levels, edge)) for one in some) / max(1, len(some))
         if size * count <= BUDGET:
-            return edge
-    return _EDGES[-1]
+            return min(edge, largest)
+    return min(_EDGES[-1], largest)
 
 
 def data_url(image: Float[Tensor, "channels height width"], levels: Levels, edge: int) -> str:
