@@ -11,10 +11,12 @@ from torch import nn
 from headwater import Report, TracInCP
 from headwater.report.contents import Contents
 from headwater.report.contributions import contributions
+from headwater.report.explanations import words
 from headwater.report.neighbours import near_duplicates, row_vectors, text_vectors
 from headwater.report.outputs import outputs_of
 from headwater.report.verify import _embedded
 from tests.report.conftest import RATES, TRAINING, linear
+from tests.tasks import real_data
 
 
 def loaded(state):
@@ -191,3 +193,49 @@ def test_what_examples_are_is_told_by_their_shape(shape, kind):
 
 def test_json_of_the_page_is_read_by_python_as_by_the_browser(page):
     assert json.loads(json.dumps(data_of(page), allow_nan=False)) == data_of(page)
+
+
+def test_tokens_are_shown_with_their_spaces():
+    names = ["the", "deep", "##s"]
+
+    def decode(ids):
+        return " ".join(names[one] for one in ids).replace(" ##", "")
+
+    assert words([0, 1, 2], decode) == ["the", " deep", "s"]
+    assert words([7, 9], None) == [" 7", " 9"]
+
+
+def test_tokens_of_a_language_model_add_up_to_their_text(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from headwater.tasks import CausalLanguageModelling
+
+    torch.manual_seed(0)
+    verses = [text.split()[:9] for text in real_data.verses(1, 1)[:7]]
+    names = sorted({word for verse in verses for word in verse})
+    config = transformers.GPT2Config(
+        vocab_size=len(names), n_positions=9, n_embd=8, n_layer=1, n_head=2,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config).eval()
+    rows = [
+        {"input_ids": torch.tensor([names.index(word) for word in verse]), "text": " ".join(verse)}
+        for verse in verses
+        if len(verse) == 9
+    ]
+    estimator = TracInCP(model, rows, [(model.state_dict(), 0.3)], task=CausalLanguageModelling())
+    report = Report(
+        estimator,
+        rows[:2],
+        queries={"text": [row["text"] for row in rows[:2]]},
+        decode=lambda ids: " ".join(names[one] for one in ids),
+        traced=1,
+        explained=1,
+        k=2,
+    )
+    data = data_of(report.write(tmp_path))
+    (one,) = data["queries"]["explained"]
+    assert data["kind"] == "text"
+    assert data["shown"]["entry"][0] in [row["text"] for row in rows]
+    place, score = one["proponents"][0]
+    assert sum(part for _, part in one["tokens"][str(place)]) == pytest.approx(score, rel=1e-2)
+    assert "".join(word for word, _ in one["tokens"][str(place)]) in f" {rows[place]['text']}"

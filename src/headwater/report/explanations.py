@@ -113,16 +113,27 @@ def _tokens(
     for row, places in enumerate(indices.tolist()):
         by_place = {}
         for column, place in enumerate(places):
-            labels = found.tokens[row, column].tolist()
-            pushed = found.scores[row, column].tolist()
-            by_place[place] = [
-                (_word(label, decode), score)
-                for label, score in zip(labels, pushed, strict=True)
-                if label != task.ignore_index
-            ]
+            counts = found.tokens[row, column] != task.ignore_index
+            labels = found.tokens[row, column][counts].tolist()
+            pushed = found.scores[row, column][counts].tolist()
+            by_place[place] = list(zip(words(labels, decode), pushed, strict=True))
         texts.append(by_place)
     return texts
 
 
-def _word(label: int, decode: Any) -> str:
-    return str(label) if decode is None else str(decode([label]))
+def words(labels: Sequence[int], decode: Any) -> list[str]:
+    """What each token adds to its text, with spaces that a token decoded alone doesn't have.
+
+    Args:
+        labels: ids of the tokens.
+        decode: makes a text of a list of ids; None leaves ids.
+    """
+    if decode is None:
+        return [f" {label}" for label in labels]
+    found, before = [], ""
+    for count, label in enumerate(labels, start=1):
+        after = str(decode(list(labels[:count])))
+        # Some tokenizers tidy up what stood before; then the token is shown as it is alone.
+        found.append(after[len(before) :] if after.startswith(before) else str(decode([label])))
+        before = after
+    return found

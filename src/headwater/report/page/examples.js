@@ -37,13 +37,14 @@ H.influential = ([place, score], largest, tokens) => {
   const share = Math.min(1, Math.abs(score) / (largest || 1));
   const side = score > 0 ? "pro" : "opp";
   const content = tokens ? H.highlighted(tokens) : H.picture(H.entry(place), `training example ${H.id(place)}`, "small");
-  const label = H.el("b", {}, H.label(H.given(place)));
+  const given = H.given(place);
+  const label = given === null ? null : H.el("b", {}, H.label(given));
   const bar = H.el("span", { class: `bar ${side}`, "aria-hidden": "true" });
   bar.style.setProperty("--share", `${100 * share}%`);
   const jump = H.row.has(place)
     ? H.el("button", { type: "button", class: "link", title: "Show among the suspects", onclick: () => H.jumpTo(place) }, `#${H.id(place)}`)
     : H.el("span", {}, `#${H.id(place)}`);
-  return H.el("li", {}, content, H.el("div", { class: "said" }, label, jump, H.el("span", { class: `score ${side}` }, H.signed(score)), bar));
+  return H.el("li", {}, content, H.el("div", { class: "said" }, ...(label ? [label] : []), jump, H.el("span", { class: `score ${side}` }, H.signed(score)), bar));
 };
 
 H.strip = (title, side, pairs, tokens, none) => {
@@ -62,7 +63,7 @@ H.highlighted = (tokens) => {
     const mark = H.el("span", { class: share < 0.08 ? "" : score > 0 ? "pro" : "opp", title: H.signed(score) }, word);
     mark.style.setProperty("--share", `${Math.round(100 * share)}%`);
     return mark;
-  }).flatMap((one, place) => (place && !tokens[place][0].startsWith(" ") && !tokens[place - 1][0].endsWith(" ") ? ["\u200b", one] : [one])));
+  }).flatMap((one) => ["\u200b", one]));
 };
 
 // How sure the model is of the given label, from the first checkpoint to the last.

@@ -15,6 +15,7 @@ H.label = (value) => {
   return typeof value === "number" ? H.number(value, 4) : String(value);
 };
 
+document.body.classList.add(`of-${H.data.kind}`);
 const method = H.record.method;
 H.get("facts").textContent = [
   H.count(H.data.count, "training example"),

@@ -34,20 +34,20 @@ if (hasClasses) {
     { name: "confidence", head: "Sure of label", value: (row) => table.confidence[row], kind: "wide-only",
       title: "The probability of the given label: average over the checkpoints, and its course from the first to the last",
       show: (row) => H.el("span", { class: "with-spark" }, H.percent(table.confidence[row]), H.spark(table.path[row])) },
-    { name: "model", head: "Model says", value: (row) => H.label(table.model[row]), kind: "wide-only",
+    { name: "model", head: "Model says", value: (row) => H.label(table.model[row]), kind: "wide-only extra",
       title: "The most likely class, by probabilities averaged over the checkpoints",
       show: (row) => H.el("span", { class: table.model[row] === given(row) ? "same" : "differs" }, hint(table.model[row], table.certainty[row])) },
-    { name: "opponents", head: "Opponents", value: (row) => (table.opponents[row] === null ? null : H.label(table.opponents[row])), kind: "wide-only",
+    { name: "opponents", head: "Opponents", value: (row) => (table.opponents[row] === null ? null : H.label(table.opponents[row])), kind: "wide-only extra",
       title: "If the label is wrong: the one for which its strongest opponents speak, with its share of their weight",
       show: (row) => H.el("span", { class: "same" }, table.opponents[row] === null ? "–" : hint(table.opponents[row], table.share[row])) });
 } else if (table.answer) {
   columns.push({ name: "answer", head: "Model says", value: (row) => table.answer[row], show: (row) => H.number(table.answer[row], 4) });
 }
 for (const [name, scores] of Object.entries(table.scores)) {
-  columns.push({ name: `score ${name}`, head: name[0].toUpperCase() + name.slice(1), value: (row) => scores[row], show: (row) => H.number(scores[row]), kind: name === ranking ? "right" : "right wide-only", largeFirst: true });
+  columns.push({ name: `score ${name}`, head: name[0].toUpperCase() + name.slice(1), value: (row) => scores[row], show: (row) => H.number(scores[row]), kind: name === ranking ? "right" : "right wide-only extra", largeFirst: true });
 }
 for (const [name, values] of Object.entries(table.columns)) {
-  columns.push({ name: `column ${name}`, head: name, value: (row) => values[row], show: (row) => shown(values[row]), kind: "wide-only" });
+  columns.push({ name: `column ${name}`, head: name, value: (row) => values[row], show: (row) => shown(values[row]), kind: "wide-only extra" });
 }
 
 const shown = (value) => (value === null ? "–" : typeof value === "number" ? H.number(value, 4) : typeof value === "boolean" ? (value ? "yes" : "no") : value);

@@ -5,7 +5,7 @@ let chosen = 0;
 
 const isMisread = (one) => one.model !== undefined && one.model !== one.given;
 const verdict = (one) => {
-  if (one.model === undefined) return one.answer === undefined ? "" : `${H.number(one.answer, 4)} for ${H.label(one.given)}`;
+  if (one.model === undefined) return one.answer === undefined ? "" : `says ${H.number(one.answer)}, is ${H.number(one.given)}`;
   return isMisread(one) ? `✕ read as ${H.label(one.model)}, is ${H.label(one.given)}` : `✓ ${H.label(one.given)}`;
 };
 
@@ -24,6 +24,8 @@ const subject = (one) => H.el("div", { class: "subject card" },
     H.el("dl", { class: "facts" },
       one.model === undefined ? null : fact(`Sure of “${H.label(one.model)}”`, H.percent(one.certainty)),
       one.model === undefined || !isMisread(one) ? null : fact(`Sure of “${H.label(one.given)}”`, H.percent(one.confidence)),
+      one.answer === undefined ? null : fact("Model says", H.number(one.answer, 4)),
+      one.answer === undefined ? null : fact("It is", H.number(one.given, 4)),
       fact("Loss", H.number(one.loss)),
       fact("Half of the influence", H.count(one.half, "example")),
       ...Object.entries(one.columns).map(([name, value]) => fact(name, String(value ?? "–"))))));
@@ -63,7 +65,7 @@ H.chooseQuery = (place) => {
   chosen = place;
   list();
   const one = asked.explained[place];
-  const truth = one.given === null || one.given === undefined ? "" : ` “${H.label(one.given)}”`;
+  const truth = one.model === undefined ? "" : ` “${H.label(one.given)}”`;
   H.fill(H.get("explanation"),
     subject(one),
     H.el("p", { class: "quiet" }, `Scores are of the loss of${truth || " this query"}: a proponent lowered it when training stepped on it, an opponent raised it.`),
