@@ -5,7 +5,7 @@
 #   make test     the test suite
 #   make check    formatting, lint, types, import rules, tests, README's code
 #   make bench    how long things take, as ratios within one run, beside other libraries (hours)
-#   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
+#   make picture  take the pictures in docs/images anew from the demo's run (needs Chromium)
 #   make clean    remove what these targets made
 #
 # PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL picks the package index for torch alone,
@@ -52,6 +52,8 @@ bench: .venv-bench/installed
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
+	@$(BIN)/headwater report $(OUT)/attribution.py -o $(OUT)/suspects --no-progress
+	@$(BIN)/python docs/images/screenshot.py $(OUT)/suspects/index.html docs/images/report.png 1360 860
 
 clean:
 	rm -rf .venv .venv-bench demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

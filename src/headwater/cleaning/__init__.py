@@ -5,6 +5,7 @@ from headwater.cleaning.decisions import Decision, Decisions
 from headwater.cleaning.find import find_suspects, suspects_of
 from headwater.cleaning.fingerprint import fingerprint_of
 from headwater.cleaning.labels import all_labels
+from headwater.cleaning.retrained import Retrained, accuracy, retrain
 from headwater.cleaning.suspects import Suspects
 
 __all__ = [
@@ -12,10 +13,13 @@ __all__ = [
     "CleanedDataset",
     "Decision",
     "Decisions",
+    "Retrained",
     "Suspects",
+    "accuracy",
     "all_labels",
     "apply",
     "find_suspects",
     "fingerprint_of",
+    "retrain",
     "suspects_of",
 ]

@@ -1,74 +1,88 @@
-"""Which checkpoints suspects are looked for at: those where the training loss falls."""
+"""Which checkpoints count: where the model has learnt, and not yet by heart."""
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
 
-from headwater.capture import borrowed
-from headwater.capture.borrowed import evaluate
 from headwater.checkpoints.recording.recommend import recommended
 from headwater.errors import InputError
-from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
     from headwater.checkpoints import BoundSeries
-    from headwater.estimators.streamed import Streamed
 
-# Examples whose mean loss stands for that of all; its standard error is a few hundredths.
-_SAMPLE = 512
+# Forward passes over the training data that are taken to choose among checkpoints.
+CANDIDATES = 20
+_FEWEST = 3
 
 
-def chosen_checkpoints(parts: Streamed, n: int) -> tuple[BoundSeries, str]:
-    """N of the checkpoints, and the reason why these.
-
-    Each stands for an equal share of the fall of the training loss, as those of
-    `CheckpointSeries.recommend`: of recorded checkpoints the noted loss, of others the mean loss of
-    a sample of the training data.
-
-    Args:
-        parts: an estimator's.
-        n: how many; all where there are no more.
+def candidates(series: BoundSeries) -> BoundSeries:
+    """At most 20 of the checkpoints, spread evenly over training.
 
     Raises:
-        InputError: n is no positive int, or the checkpoints come from a generator.
+        InputError: they come from a generator.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise InputError(f"n_checkpoints is {n!r}; expected a positive int")
-    series = parts.series
-    if not series.replayable:
+    if not series.replayable or series.count is None:
         raise InputError(
             "the checkpoints come from a generator, and are needed more than once; pass a list"
         )
-    if series.count is not None and series.count <= n:
-        return series, f"All {series.count}: {n} were asked for."
+    if series.count <= CANDIDATES:
+        return series
     recording = series.recording
-    if recording is not None and all(loss is not None for loss in recording.losses):
-        steps, losses = recording.steps, recording.losses
-        rates = [max(each) for each in recording.rates]
-    else:
-        measured = list(_measured(parts))
-        losses, rates = [loss for loss, _ in measured], [rate for _, rate in measured]
-        steps = list(range(len(measured))) if recording is None else recording.steps
-    places, reason = recommended(steps, losses, rates, n)
-    return series.picked(places), reason
+    steps = range(series.count) if recording is None else recording.steps
+    places, _ = recommended(steps, [None] * series.count, [1.0] * series.count, CANDIDATES)
+    return series.picked(places)
 
 
-def _measured(parts: Streamed) -> Iterator[tuple[float | None, float]]:
-    """By checkpoint, the mean loss of a sample of the training examples, and the rate."""
-    device = next(parts.net.parameters()).device
-    batches = parts.data.batched(parts.data.spread(_SAMPLE))
-    with borrowed(parts.net), closing(parts.series.visit()) as visits, torch.no_grad():
-        for loaded in visits:
-            evaluate(parts.net)
-            total, count = 0.0, 0
-            for batch in batches:
-                losses = parts.task.own_losses(parts.net, borrow(batch, device))
-                total, count = total + float(losses.sum()), count + len(losses)
-            by_parameter = getattr(loaded, "by_parameter", None)
-            rate = loaded.rate if by_parameter is None else max(by_parameter.values())
-            yield total / max(1, count), rate
+def agreement(predicted: Int[Tensor, "C N"], independent: Int[Tensor, " N"]) -> Float[Tensor, " C"]:
+    """By checkpoint, the share of examples of which the model predicts the independent label.
+
+    Independent of the example's own label: what others like it say. While the model learns what
+    examples have in common this share rises; when it learns wrong labels by heart it falls.
+    """
+    return (predicted == independent[None]).double().mean(dim=1)
+
+
+def chosen(
+    agreements: Float[Tensor, " C"], names: Sequence[str], n: int, count: int
+) -> tuple[list[int], str]:
+    """The places of the checkpoints to look at, ascending, and the reason why these.
+
+    Those whose agreement is within two standard errors of the highest, or the three highest; of
+    more than n, n spread evenly.
+
+    Args:
+        agreements: by checkpoint, as `agreement` has them.
+        names: of the checkpoints.
+        n: how many at the most, at least 1.
+        count: of how many examples the agreements are, N.
+
+    Raises:
+        InputError: n is no positive int.
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise InputError(f"n_checkpoints is {n!r}; expected a positive int")
+    best = float(agreements.max())
+    error = (best * (1 - best) / max(1, count)) ** 0.5
+    near = (agreements >= best - 2 * error).nonzero().flatten().tolist()
+    if len(near) < _FEWEST:
+        near = sorted(agreements.argsort(descending=True, stable=True)[:_FEWEST].tolist())
+    places = near
+    if len(near) > n:
+        places = [
+            near[place] for place in torch.linspace(0, len(near) - 1, n).round().int().tolist()
+        ]
+        places = sorted(agreements.argsort(descending=True)[:1].tolist()) if n == 1 else places
+    lowest = float(agreements[places].min())
+    between = f"{best:.0%}" if f"{lowest:.0%}" == f"{best:.0%}" else f"{lowest:.0%} to {best:.0%}"
+    return places, (
+        f"{len(places)} of {len(names)} checkpoints: {', '.join(names[p] for p in places)}. "
+        f"There the model predicts the label that similar examples have for {between} of the "
+        f"training examples; earlier it has learnt less, later it knows labels by heart."
+    )

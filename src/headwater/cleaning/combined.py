@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float
+
+# Signals of one kind are wrong about the same examples, and have one voice together.
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("loss", "margin", "self_influence"),
+    ("neighbours",),
+    ("probe",),
+)
 
 
 def ranks(signal: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -22,6 +29,18 @@ def ranks(signal: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     return shares
 
 
-def mean_ranks(signals: Mapping[str, Float[Tensor, " N"]]) -> Float[Tensor, " N"]:
-    """The mean of the signals' ranks."""
-    return torch.stack([ranks(signal) for signal in signals.values()]).mean(dim=0)
+def combined(
+    signals: Mapping[str, Float[Tensor, " N"]], kinds: Sequence[Sequence[str]] = KINDS
+) -> Float[Tensor, " N"]:
+    """The mean of the signals' ranks: first within each kind, then over the kinds.
+
+    Args:
+        signals: by name; what isn't there is left out.
+        kinds: the names of those that are alike.
+    """
+    voices = []
+    for kind in kinds:
+        there = [ranks(signals[name]) for name in kind if name in signals]
+        if there:
+            voices.append(ranks(torch.stack(there).mean(dim=0)))
+    return torch.stack(voices).mean(dim=0)

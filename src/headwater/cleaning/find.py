@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from headwater.checkpoints import default_checkpoints_load_func
-from headwater.cleaning.chosen import chosen_checkpoints
-from headwater.cleaning.combined import mean_ranks
+from headwater.cleaning.chosen import agreement, candidates, chosen
+from headwater.cleaning.combined import combined
+from headwater.cleaning.features import Shortened, lengths
 from headwater.cleaning.fingerprint import fingerprint_of
-from headwater.cleaning.neighbours import conflicting_twins, nearest
 from headwater.cleaning.observed import observe
-from headwater.cleaning.suspects import Suspects
+from headwater.cleaning.opinions import Features, against, disputed, opinions
+from headwater.cleaning.suspects import Suspects, refuse_reserved
+from headwater.engine import memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators import TracInCP, TracInCPBase
 from headwater.estimators.streamed import Streamed
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from headwater.tasks import Task
-
-Features = Literal["auto", "penultimate", "inputs"]
-TWIN = 0.98
 
 
 def find_suspects(
@@ -123,44 +122,48 @@ def suspects_of(
             f"estimator is a {type(estimator).__name__}; expected a TracInCP or TracInCPFast of "
             f"the training data"
         )
-    columns = {**({} if ids is None else {"id": ids}), **(examples or {})}
-    series, reason = chosen_checkpoints(parts, n_checkpoints)
-    parts = parts.with_series(series)
-    given = None if labels is None else torch.as_tensor(labels).long()
+    columns = {**({} if ids is None else {"id": ids}), **dict(examples or {})}
+    refuse_reserved(columns)
+    series = candidates(parts.series)
+    looked_at = parts.with_series(series)
+    given = None if labels is None else torch.as_tensor(labels).long().cpu()
+    budget = memory_budget_bytes(parts.memory_budget) // 2
+    length, input_length = lengths(parts.data.count, series.count or 1, budget)
     seen = observe(
-        parts, given, keep=lambda f: f, keep_inputs=lambda f: f, show_progress=show_progress
+        looked_at,
+        given,
+        keep=None if features is None else Shortened(length),
+        keep_inputs=None if features is None else Shortened(input_length),
+        show_progress=show_progress,
     )
+    others = opinions(seen, features, neighbours)
+    independent = seen.predicted[-1] if others.mean is None else others.mean.argmax(dim=1)
+    agreements = agreement(seen.predicted, independent)
+    places, reason = chosen(agreements, seen.names, n_checkpoints, len(seen.labels))
+    chosen_parts = looked_at.with_series(series.picked(places))
     signals = {
-        "loss": seen.losses.mean(dim=0),
-        "margin": -seen.margin.mean(dim=0),
-        "self_influence": parts.self_influence(show_progress=show_progress),
+        "loss": seen.losses[places].mean(dim=0),
+        "margin": -seen.margin[places].mean(dim=0),
+        "self_influence": chosen_parts.self_influence(show_progress=show_progress),
+        **{name: against(votes, seen.labels) for name, votes in others.votes.items()},
     }
-    likely = seen.probabilities
-    twins = torch.full((len(seen.labels),), -1)
-    matrix = seen.features[0] if seen.features else seen.inputs
-    if isinstance(features, Tensor):
-        matrix = features
-    if matrix is not None and features is not None:
-        near = nearest(matrix, neighbours)
-        votes = near.votes(seen.labels, seen.probabilities.shape[1])
-        signals["neighbours"] = 1 - votes.gather(1, seen.labels[:, None])[:, 0]
-        likely = (likely + votes) / 2
-        twins = conflicting_twins(near, seen.labels, at_least=TWIN)
-    support, suggested = likely.max(dim=1)
+    likely = torch.stack([seen.probabilities, *others.votes.values()])
+    support, suggested = likely.mean(dim=0).max(dim=1)
     return Suspects(
-        scores=mean_ranks(signals),
+        scores=combined(signals),
         signals=signals,
         labels=seen.labels,
         suggested=suggested,
         support=support,
-        confidence=seen.confidence,
-        predicted=seen.predicted,
-        predicted_confidence=seen.predicted_confidence,
-        losses=seen.losses,
-        twins=twins,
-        estimated_wrong=int((suggested != seen.labels).sum()),
-        checkpoints=seen.names,
+        confidence=seen.confidence[places],
+        predicted=seen.predicted[places],
+        predicted_confidence=seen.predicted_confidence[places],
+        losses=seen.losses[places],
+        twins=others.twins,
+        disputed=disputed(seen.predicted[places], others.votes.values(), seen.labels),
+        checkpoints=tuple(seen.names[place] for place in places),
         reason=reason,
         data=fingerprint_of(estimator),
         examples=Names("training example", columns, len(seen.labels), indexed=True),
+        notes=others.notes,
     )

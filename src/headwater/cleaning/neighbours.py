@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from headwater.cleaning.features import unit_rows
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -46,8 +48,7 @@ def nearest(features: Float[Tensor, "N D"], k: int) -> Neighbours:
         k: how many; fewer where there are fewer others.
     """
     count = len(features)
-    rows = features - features.mean(dim=0)
-    rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    rows = unit_rows(features)
     places = torch.arange(count)
     if count > REFERENCES:
         generator = torch.Generator().manual_seed(0)

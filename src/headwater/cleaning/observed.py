@@ -125,8 +125,8 @@ def observe(
             f"labels has {len(labels)} entries for {len(by_checkpoint[0]['losses'])} training "
             f"examples; give one per example"
         )
-    assert total is not None
     assert given is not None
+    assert total is not None
     return Observed(
         labels=given,
         probabilities=total / len(by_checkpoint),

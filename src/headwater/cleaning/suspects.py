@@ -15,16 +15,41 @@ from headwater.results.atomic import replacing
 from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from headwater.results.names import Entries, Names
     from headwater.results.writers import Writer
 
 _ROWS = 4096
+_COLUMNS = [
+    "rank",
+    "suspicion",
+    "given_label",
+    "suggested_label",
+    "support",
+    "predicted_label",
+    "confidence",
+    "twin",
+    "loss",
+    "margin",
+    "self_influence",
+    "neighbours",
+    "probe",
+]
+
+
+def refuse_reserved(columns: Iterable[str]) -> None:
+    """Raises InputError for a column that tables of suspects have one of their own for."""
+    taken = sorted(set(columns) & set(_COLUMNS))
+    if taken:
+        raise InputError(
+            f"column {taken[0]!r} of the training examples has a name that tables of suspects have "
+            f"a column of their own for; call it otherwise"
+        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,8 @@ class Suspects:
         predicted_confidence: its probability.
         losses: at each checkpoint, as the task has them.
         twins: by example, the place of its nearest near-duplicate under another label; -1 without.
-        estimated_wrong: about how many given labels are wrong, as the signals have it.
+        disputed: whether the model at most checkpoints, neighbours and probe all name the same
+            label, and it isn't the given one.
         checkpoints: what the checkpoints are called.
         reason: why these.
         notes: what a reader must know besides, such as a signal that couldn't be had.
@@ -63,7 +89,7 @@ class Suspects:
     predicted_confidence: Float[Tensor, "C N"]
     losses: Float[Tensor, "C N"]
     twins: Int[Tensor, " N"]
-    estimated_wrong: int
+    disputed: Bool[Tensor, " N"]
     checkpoints: tuple[str, ...]
     reason: str
     data: str
@@ -78,6 +104,11 @@ class Suspects:
             f"Suspects(examples={len(self)}, estimated_wrong={self.estimated_wrong}, "
             f"signals={', '.join(self.signals)}, checkpoints={len(self.checkpoints)})"
         )
+
+    @property
+    def estimated_wrong(self) -> int:
+        """About how many given labels are wrong: those that are `disputed`."""
+        return int(self.disputed.sum())
 
     @property
     def ranking(self) -> Int[Tensor, " N"]:
@@ -154,10 +185,10 @@ class Suspects:
         """Decisions about the most suspect examples, for a person to look through.
 
         Args:
-            count: of how many examples; None takes as many as are estimated to be wrong.
-            decision: "relabel" to the suggested label, which leaves out examples of which the
-                given label is suggested; "drop"; or "auto", which relabels where the suggested
-                label has the support of at least a half, and drops the others.
+            count: of the first so many of the ranking, leaving out those whose given label is the
+                suggested one; None takes all that are `disputed`, wherever they are in it.
+            decision: "relabel" to the suggested label; "drop"; or "auto", which relabels what is
+                disputed, and drops the others.
 
         Raises:
             InputError: count or decision is none of these.
@@ -166,18 +197,17 @@ class Suspects:
             raise InputError(f"decision is {decision!r}; expected 'auto', 'relabel' or 'drop'")
         if count is not None and (not isinstance(count, int) or count < 0):
             raise InputError(f"count is {count!r}; expected an int of at least 0, or None")
-        chosen = self.ranking[: self.estimated_wrong if count is None else count].tolist()
+        ranking = self.ranking
+        chosen = ranking[self.disputed[ranking]] if count is None else ranking[:count]
         found = []
-        for place in chosen:
-            label, other = (
-                int(self.suggested[place]),
-                bool(self.suggested[place] != self.labels[place]),
-            )
-            sure = decision == "relabel" or float(self.support[place]) >= _SURE
+        for place in chosen.tolist():
+            if self.suggested[place] == self.labels[place]:
+                continue
             own = self.examples.id(place) if self.examples.has_ids else None
-            if decision != "drop" and other and sure:
-                found.append(Decision(place, "relabel", label, own))
-            elif decision != "relabel":
+            sure = decision == "relabel" or bool(self.disputed[place])
+            if decision != "drop" and sure:
+                found.append(Decision(place, "relabel", int(self.suggested[place]), own))
+            else:
                 found.append(Decision(place, "drop", None, own))
         return Decisions(found, data=self.data)
 
@@ -187,6 +217,3 @@ class Suspects:
             for start in range(0, max(1, len(ranking)), _ROWS):
                 writer.write(self.table(ranking[start : start + _ROWS]))
         return writer
-
-
-_SURE = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headwater.cli.commands.apply import apply
 from headwater.cli.commands.check import check
 from headwater.cli.commands.checkpoints import checkpoints
 from headwater.cli.commands.demo import demo
@@ -12,6 +13,7 @@ from headwater.cli.commands.init import init
 from headwater.cli.commands.report import report
 from headwater.cli.commands.self_influence import self_influence
 from headwater.cli.commands.store import store
+from headwater.cli.commands.suspects import suspects
 from headwater.cli.exit_codes import EXPLAINED
 from headwater.cli.in_order import InOrder
 from headwater.version import __version__
@@ -39,9 +41,22 @@ def app() -> None:
     Then ask:
       headwater self-influence attribution.py --top 50 --out suspects.csv
       headwater influence attribution.py --queries 0:20 --k 10
+      headwater suspects attribution.py --decisions suggested.json
       headwater report attribution.py -o report/
     """
 
 
-for command in (demo, init, check, checkpoints, self_influence, influence, report, store):
+_COMMANDS = (
+    demo,
+    init,
+    check,
+    checkpoints,
+    self_influence,
+    influence,
+    suspects,
+    report,
+    apply,
+    store,
+)
+for command in _COMMANDS:
     app.add_command(command)

@@ -58,6 +58,14 @@ def query_dataset() -> TensorDataset:
     return TensorDataset(images[1500:], labels[1500:])
 
 
+# --- For `apply --retrain`: did cleaning help? It needs train(dataset, seed), too, see below ------
+
+
+def held_out_dataset() -> TensorDataset:
+    """Examples that training doesn't see, with labels that can be trusted."""
+    return query_dataset()
+
+
 # --- What tables show beside the scores: none of it is needed -------------------------------------
 
 
@@ -93,22 +101,27 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.as_tensor(images).float() / 16, torch.as_tensor(labels)
 
 
-def train() -> None:
-    """Checkpoints early on say most: a model that has fitted its data has small gradients."""
-    torch.manual_seed(0)
+def train(dataset: TensorDataset, seed: int = 0, folder: Path | None = None) -> nn.Module:
+    """A model trained on a dataset, which is what `headwater apply --retrain` asks for.
+
+    With a folder, checkpoints are left in it. Those early on say most: a model that has fitted its
+    data has small gradients.
+    """
+    torch.manual_seed(seed)
     net = model()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    checkpoints.mkdir(exist_ok=True)
     for epoch in range(1, 13):
-        for inputs, targets in DataLoader(train_dataset(), batch_size=32, shuffle=True):
+        for inputs, targets in DataLoader(dataset, batch_size=32, shuffle=True):
             optimizer.zero_grad()
             loss_fn(net(inputs), targets).mean().backward()
             optimizer.step()
-        if epoch % 3 == 0:
+        if folder is not None and epoch % 3 == 0:
+            folder.mkdir(exist_ok=True)
             saved = {"model": net.state_dict(), "learning_rate": 0.1}
-            torch.save(saved, checkpoints / f"epoch-{epoch}.pt")
-            print(f"wrote {checkpoints.name}/epoch-{epoch}.pt")
+            torch.save(saved, folder / f"epoch-{epoch}.pt")
+            print(f"wrote {folder.name}/epoch-{epoch}.pt")
+    return net
 
 
 if __name__ == "__main__":
-    train()
+    train(train_dataset(), folder=checkpoints)

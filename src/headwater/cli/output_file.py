@@ -27,8 +27,12 @@ def parsed_out(ctx: click.Context, param: click.Parameter, value: Path | None) -
     return value
 
 
-def refuse_unwritable(path: Path | None) -> None:
+def refuse_unwritable(path: Path | None, *, option: str = "--out") -> None:
     """Raises an error where a file could not be written in the end.
+
+    Args:
+        path: the file's; None is none.
+        option: which one names it.
 
     Raises:
         InputError: its folder doesn't exist, or it is a folder.
@@ -37,9 +41,9 @@ def refuse_unwritable(path: Path | None) -> None:
     if path is None:
         return
     if not path.resolve().parent.is_dir():
-        raise InputError(f"--out {path}: there is no folder {path.parent}; make it first")
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
     if path.is_dir():
-        raise InputError(f"--out {path} is a folder; name a file")
+        raise InputError(f"{option} {path} is a folder; name a file")
     if path.suffix == ".parquet":
         import_optional("pyarrow", "writing Parquet")
 

@@ -127,9 +127,7 @@ def find(
     )
     suspects = options.suspects
     if suspects is None and outputs.given is not None:
-        suspects = suspects_of(
-            estimator, examples=examples.columns or None, show_progress=show_progress
-        )
+        suspects = suspects_of(estimator, show_progress=show_progress)
     scores = _self_influence(estimator, outputs, suspects, show_progress=show_progress)
     rankings = _rankings(options, scores, outputs, suspects)
     first = next(iter(rankings.values()))

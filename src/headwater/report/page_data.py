@@ -121,6 +121,7 @@ def _table(findings: Findings, examples: Names) -> dict[str, Any]:
         table |= {
             "suggested": findings.suspects.suggested[places].tolist(),
             "support": _numbers(findings.suspects.support[places]),
+            "disputed": findings.suspects.disputed[places].tolist(),
         }
     if outputs.answers is not None:
         table["answer"] = _numbers(outputs.answers[places])

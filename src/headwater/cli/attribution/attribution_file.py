@@ -14,14 +14,22 @@ from headwater.checkpoints import default_checkpoints_load_func
 from headwater.cli.attribution.location import in_users_words, shown_path
 from headwater.cli.attribution.module import run_module
 from headwater.cli.attribution.query_set import QuerySet
-from headwater.cli.attribution.settings import REQUIRED, defined_lines, misspelt, similar
+from headwater.cli.attribution.settings import (
+    FOR_RETRAINING,
+    REQUIRED,
+    defined_lines,
+    misspelt,
+    similar,
+)
 from headwater.cli.notices import say
 from headwater.errors import AttributionFileError
 from headwater.estimators import TracInCP, TracInCPFast
 from headwater.results.names import ID, Names
+from headwater.tasks import LossTask, ModelOutput
+from headwater.tasks.loss import declared_reduction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headwater.cli.attribution.query_set import Queries
     from headwater.estimators import TracInCPBase
@@ -93,6 +101,59 @@ class AttributionFile:
             # A file that says "run" means the folder beside it, from wherever it is used.
             return self.path.resolve().parent / checkpoints
         return checkpoints
+
+    @cached_property
+    def held_out_dataset(self) -> Any:
+        """Examples that training doesn't see, with labels that can be trusted.
+
+        Raises:
+            AttributionFileError: there are none.
+        """
+        return self.value("held_out_dataset")
+
+    @cached_property
+    def train(self) -> Callable[[Any, int], Any]:
+        """The function `train(dataset, seed)`, which returns a trained model.
+
+        Raises:
+            AttributionFileError: there is none, or it takes something else.
+        """
+        function = self._defined("train")
+        if not callable(function):
+            raise AttributionFileError(
+                f"{self._place('train')}: train is a {type(function).__name__}; expected a "
+                f"function train(dataset, seed) that returns a trained model"
+            )
+        try:
+            inspect.signature(function).bind(None, 0)
+        except TypeError as error:
+            raise AttributionFileError(
+                f"{self._place('train')}: train{inspect.signature(function)} is called as "
+                f"train(dataset, seed): {error}. It gets a training set and an int, and returns "
+                f"the trained model"
+            ) from error
+        except ValueError:
+            # Written in C: what it takes will show.
+            pass
+
+        def trained(dataset: Any, seed: int) -> Any:
+            try:
+                return function(dataset, seed)
+            except Exception as error:
+                raise AttributionFileError(
+                    f"train(dataset, {seed}) of {shown_path(self.path)} raised an exception.\n"
+                    f"{in_users_words(error)}"
+                ) from error
+
+        return trained
+
+    def reading_task(self) -> Task:
+        """How a batch is read, without a look at checkpoints."""
+        if self.task is not None:
+            return self.task
+        if self.loss_fn is None:
+            return ModelOutput()
+        return LossTask(self.loss_fn, reduction=declared_reduction(self.loss_fn, batched=None))
 
     @cached_property
     def loss_fn(self) -> Any:
@@ -188,7 +249,7 @@ class AttributionFile:
             return found
         near = similar(name, self._lines)
         hint = f". `{near}` on line {self._lines[near]} looks like it: rename it" if near else ""
-        other = REQUIRED.get(name, "")
+        other = {**REQUIRED, **FOR_RETRAINING}.get(name, "")
         raise AttributionFileError(
             f"{shown_path(self.path)} doesn't define `{name}`, which {_is(other)}{hint}. "
             f"`headwater init` writes a file in which all names are explained"
@@ -238,4 +299,4 @@ def ids_of(columns: dict[str, Any]) -> list[int | str] | None:
 
 
 def _is(what: str) -> str:
-    return what if what.startswith("returns") else f"is {what}"
+    return what if what.startswith(("returns", "is ")) else f"is {what}"

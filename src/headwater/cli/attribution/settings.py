@@ -18,11 +18,18 @@ REQUIRED = {
     "checkpoints": "a folder of checkpoints, a list of paths, or what TracInCP takes",
 }
 
+# What `apply --retrain` needs besides.
+FOR_RETRAINING = {
+    "train": "is a function train(dataset, seed) that returns a model trained on that dataset",
+    "held_out_dataset": "returns examples that training doesn't see, with labels to be trusted",
+}
+
 # Names that are taken for a misspelt setting if one of these is near.
 OPTIONAL = (
     "task",
     "train_columns",
     "query_columns",
+    "held_out_dataset",
     "learning_rates",
     "checkpoints_load_func",
     "layers",

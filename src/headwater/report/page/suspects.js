@@ -62,6 +62,7 @@ const views = {
   decided: ["decided", (row) => H.decisions.has(places[row])],
   ...(hasClasses ? {
     disagree: ["model says otherwise", (row) => table.model[row] !== H.data.shown.given[row]],
+    disputed: ["all agree on another label", (row) => table.disputed[row]],
     suggested: ["another label suggested", (row) => table.suggested[row] !== H.data.shown.given[row]],
     twins: ["near-duplicates, other label", (row) => table.twin[row] !== null],
   } : {}),
