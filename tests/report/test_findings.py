@@ -171,10 +171,29 @@ def test_near_duplicates_are_found_under_other_labels_only():
     assert found[0] == 1
 
 
-def test_texts_are_cut_and_the_page_says_where(run):
-    long = Contents([(torch.zeros(1, 3), torch.zeros(1))], texts=["x" * 5000])
-    (entry,) = long.show([0], levels=None, edge=None).entries
-    assert len(entry) == 2002
+def test_texts_are_cut_where_all_of_them_would_not_fit():
+    long = ["x" * 5000, "é" * 300]
+    contents = Contents([(torch.zeros(2, 3), torch.zeros(2))], no_more, texts=long)
+    assert [len(text) for text in contents.show([0, 1], contents.fit([0, 1])).entries] == [
+        2002,
+        300,
+    ]
+    many = contents.fit([0] * 10_000)
+    assert many.length == 500
+
+
+def test_wide_rows_are_cut_where_all_of_them_would_not_fit():
+    rows = torch.rand(3, 4000)
+    contents = Contents([(rows, torch.zeros(3))], lambda places: [(rows[list(places)], None)])
+    fit = contents.fit([0, 1, 2] * 1000)
+    assert 8 <= fit.features < 4000
+    shown = contents.show([2], fit)
+    assert shown.entries[0] == pytest.approx(rows[2, : fit.features].tolist(), rel=1e-3)
+    assert len(shown.features) == fit.features
+
+
+def no_more(places):
+    raise AssertionError("nothing needs to be read again")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +207,7 @@ def test_texts_are_cut_and_the_page_says_where(run):
     ],
 )
 def test_what_examples_are_is_told_by_their_shape(shape, kind):
-    assert Contents([(torch.zeros(shape), torch.zeros(2))]).kind == kind
+    assert Contents([(torch.zeros(shape), torch.zeros(2))], no_more).kind == kind
 
 
 def test_json_of_the_page_is_read_by_python_as_by_the_browser(page):

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from headwater.report.contents import Contents
-from headwater.report.thumbnails import BUDGET, fitting_edge
+from headwater.report.thumbnails import BUDGET
 from tests.report.conftest import TRAINING
+
+
+def in_memory(images):
+    batch = (images, torch.zeros(len(images)))
+    return Contents([batch], lambda places: [(images[list(places)], None)])
 
 
 def test_thumbnails_of_5000_photographs_fit_their_budget():
@@ -15,17 +20,16 @@ def test_thumbnails_of_5000_photographs_fit_their_budget():
     cuts = [
         photo[:, y : y + 224, x : x + 224] for y in range(0, 200, 29) for x in range(0, 400, 67)
     ]
-    contents = Contents([(torch.stack(cuts), torch.zeros(len(cuts)))])
-    edge = contents.edge(5000)
-    shown = contents.show(range(len(cuts)), levels=None, edge=edge)
-    assert edge >= 32
+    contents = in_memory(torch.stack(cuts))
+    fit = contents.fit(range(len(cuts)), others=5000 - len(cuts))
+    shown = contents.show(range(len(cuts)), fit)
+    assert fit.edge >= 32
     assert sum(map(len, shown.entries)) / len(cuts) * 5000 <= 1.1 * BUDGET
 
 
 def test_small_images_are_never_made_larger():
     digits = [torch.rand(1, 8, 8) for _ in range(3)]
-    contents = Contents([(torch.stack(digits), torch.zeros(3))])
-    assert fitting_edge(digits, 3, contents.levels()) == 8
+    assert in_memory(torch.stack(digits)).fit([0, 1, 2]).edge == 8
 
 
 def test_the_first_of_the_ranking_are_shown_and_the_page_says_how_many(run, opened, tmp_path):

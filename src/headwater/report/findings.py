@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,10 +22,11 @@ from headwater.report.tracing import traced
 from headwater.results.names import as_list
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jaxtyping import Bool, Float
 
+    from headwater.engine import TrainingData
     from headwater.estimators import TracInCPBase
     from headwater.estimators.question import Question
     from headwater.estimators.streamed import Streamed
@@ -118,7 +120,8 @@ def find(
     texts = examples.columns.get(TEXT)
     digest = DataDigest(parts.data)
     contents = Contents(
-        list(digest.through(parts.data.batches(parts.data.batch_size or 256))),
+        digest.through(parts.data.batches(parts.data.batch_size or 256)),
+        partial(_again, parts.data),
         rows=_dict_rows(parts, count),
         texts=texts,
         kind=options.kind,
@@ -274,6 +277,7 @@ def _of_queries(
         places=places,
         contents=Contents(
             [batch],
+            lambda chosen: [picked(batch, chosen, size=len(places))],
             texts=None if texts is None else [texts[place] for place in places],
             kind=kind,
             decode=options.decode,
@@ -306,6 +310,11 @@ def _of_queries(
         found.heat_rows = [rows[place] for place in by_row]
         found.heat_columns = [across[place] for place in by_column]
     return found
+
+
+def _again(data: TrainingData, places: Sequence[int]) -> Iterable[Any]:
+    part = data.subset(places)
+    return part.batches(part.batch_size or len(places))
 
 
 def _share_columns(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # Pieces of a text are counted in this many places; two pieces share one now and then.
 _PLACES = 1024
 _PIECE = 4
-_ROWS = 512
+# Numbers in a block of comparisons.
+_NUMBERS = 2**25
 # Texts that share four fifths of their pieces read as the same one.
 TEXTS_ALIKE = 0.8
 IMAGES_ALIKE = 0.9
@@ -62,8 +63,9 @@ def near_duplicates(
         kind: "text", "images" or "rows": what near means.
     """
     nearest, nearest_other, found = [], [], []
-    for start in range(0, len(places), _ROWS):
-        some = places[start : start + _ROWS]
+    rows = max(1, _NUMBERS // max(1, len(vectors)))
+    for start in range(0, len(places), rows):
+        some = places[start : start + rows]
         alike = _alike(vectors[some], vectors, kind)
         alike[torch.arange(len(some)), some] = -torch.inf
         nearest.append(alike.max(dim=1).values)

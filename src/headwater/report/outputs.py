@@ -117,7 +117,7 @@ def _said(net: nn.Module, task: Task, batch: Any) -> _Said:
     labels = None if labels is None else labels.detach().cpu()
     if output is None or len(output) != len(losses):
         return _Said(losses, labels, None, None)
-    output = output.detach().double().cpu()
+    output = output.detach().to(torch.promote_types(output.dtype, torch.float32)).cpu()
     return _Said(losses, labels, output, probabilities(task, output, labels))
 
 

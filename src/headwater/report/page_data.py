@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from headwater.report.contents import LONGEST_TEXT
 from headwater.report.overview import found_curves, heat_map, histogram
 from headwater.report.votes import vote
 
@@ -17,9 +16,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from headwater.report.contents import Fit
     from headwater.report.findings import Findings, QueryFindings
     from headwater.report.options import Options
     from headwater.report.outputs import Outputs
+    from headwater.report.thumbnails import Levels
     from headwater.results.names import Names
 
 # Groups of a share that are named one by one.
@@ -34,9 +35,9 @@ def page_data(
     names = class_names(findings, options)
     asked = findings.queries
     shown = _shown(findings, options.k)
-    edge = findings.contents.edge(len(shown) + (len(asked.places) if asked else 0))
-    levels = findings.contents.levels() if findings.contents.images else None
-    content = findings.contents.show(shown, levels=levels, edge=edge)
+    fit = findings.contents.fit(shown, others=len(asked.places) if asked else 0)
+    levels = findings.contents.levels
+    content = findings.contents.show(shown, fit)
     return {
         "title": options.title or "headwater report",
         "kind": content.kind,
@@ -47,7 +48,8 @@ def page_data(
         "traced": len(findings.traced),
         "estimatedWrong": findings.suspects and findings.suspects.estimated_wrong,
         "notes": list(findings.suspects.notes) if findings.suspects else [],
-        "longestText": LONGEST_TEXT,
+        "longestText": fit.length,
+        "allFeatures": findings.contents.width,
         "checkpoints": [one.name for one in outputs.checkpoints],
         "shown": {
             "place": shown,
@@ -60,7 +62,7 @@ def page_data(
             str(place): [_pairs(one.proponents), _pairs(one.opponents[: options.k])]
             for place, one in findings.traced.items()
         },
-        "queries": None if asked is None else _queries(asked, queries, names, levels, edge),
+        "queries": None if asked is None else _queries(asked, queries, names, levels, fit),
         "overview": _overview(findings, names),
     }
 
@@ -132,11 +134,11 @@ def _queries(
     asked: QueryFindings,
     queries: Names,
     names: list[str] | None,
-    levels: Any,
-    edge: int | None,
+    levels: Levels | None,
+    fit: Fit,
 ) -> dict[str, Any]:
     outputs = asked.outputs
-    content = asked.contents.show(range(len(asked.places)), levels=levels, edge=edge)
+    content = asked.contents.show(range(len(asked.places)), fit, levels)
     found = []
     for place, entry, one in zip(asked.places, content.entries, asked.explanations, strict=True):
         item: dict[str, Any] = {

@@ -46,6 +46,13 @@ class Levels:
             return cls(torch.zeros_like(low), torch.full_like(high, top))
         return cls(low, torch.where(high > low, high, low + 1))
 
+    @classmethod
+    def around(cls, found: Sequence[Levels]) -> Levels:
+        """Those of a dataset, from those of its parts."""
+        low = torch.stack([one.low for one in found]).amin(dim=0)
+        high = torch.stack([one.high for one in found]).amax(dim=0)
+        return cls(low, high)
+
 
 def fitting_edge(images: Sequence[Tensor], count: int, levels: Levels) -> int:
     """The longest edge in pixels at which that many thumbnails fit a page.

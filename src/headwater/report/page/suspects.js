@@ -211,12 +211,21 @@ H.onDecision.push(() => {
   H.showDetail();
 });
 
+const notes = [];
 if (H.data.onPage < H.data.count) {
-  H.get("sample-note").hidden = false;
-  H.get("sample-note").textContent = `The ${H.data.onPage.toLocaleString("en")} of ` +
+  notes.push(`The ${H.data.onPage.toLocaleString("en")} of ` +
     `${H.count(H.data.count, "training example")} with the highest ${ranking} are on this page; ` +
-    `the overview counts all.`;
+    `the overview counts all.`);
 }
+if (H.data.kind === "text" && H.data.shown.entry.some((text) => text.length > H.data.longestText)) {
+  notes.push(`Texts are cut after ${H.data.longestText} characters.`);
+}
+if (H.data.features && H.data.features.length < H.data.allFeatures) {
+  notes.push(`Of each row's ${H.data.allFeatures.toLocaleString("en")} numbers the first ${H.data.features.length} are shown.`);
+}
+notes.push(...H.data.notes);
+H.get("sample-note").hidden = !notes.length;
+H.get("sample-note").textContent = notes.join(" ");
 H.places = places;
 H.ranking = ranking;
 H.start = () => {
