@@ -53,7 +53,7 @@ bench: .venv-bench/installed
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
 	@$(BIN)/headwater report $(OUT)/attribution.py -o $(OUT)/suspects --no-progress
-	@$(BIN)/python docs/images/screenshot.py $(OUT)/suspects/index.html docs/images/report.png 1360 860
+	@$(BIN)/python docs/images/screenshot.py $(OUT)/suspects/index.html docs/images/report.png 1480 880
 
 clean:
 	rm -rf .venv .venv-bench demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -50,6 +50,7 @@ def main(report: Path, picture: Path, size: tuple[int, int] | None) -> None:
                 browser,
                 *FLAGS,
                 f"--window-size={width},{height}",
+                "--run-all-compositor-stages-before-draw",
                 "--virtual-time-budget=4000",
                 f"--user-data-dir={folder}/profile",
                 f"--screenshot={picture.resolve()}",

@@ -78,7 +78,7 @@ class Run:
             TensorDataset(self.images, self.given),
             self.checkpoints,
             loss_fn=nn.CrossEntropyLoss(reduction="none"),
-            batch_size=7,
+            batch_size=50,
         )
 
     def report(self, **options):

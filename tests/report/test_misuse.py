@@ -8,6 +8,9 @@ from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 from headwater import InputError, MissingDependencyError, Report, TracInCP
+from headwater.report.page.chart_library import chart_library
+from headwater.report.page.render import _environment
+from headwater.report.thumbnails import _pillow
 from tests.report.conftest import TRAINING, linear
 
 
@@ -64,11 +67,15 @@ def test_streams_and_generators_and_other_estimators(run):
         Report(run.estimator(), targets=run.query_labels)
 
 
-@pytest.mark.parametrize("name", ["jinja2", "vl_convert", "PIL"])
-def test_a_missing_package_says_what_to_install(run, monkeypatch, name):
-    from headwater.report.page.chart_library import chart_library
-
-    chart_library.cache_clear()
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("jinja2", lambda: _environment()),
+        ("vl_convert", lambda: chart_library.__wrapped__()),
+        ("PIL", lambda: _pillow()),
+    ],
+)
+def test_a_missing_package_says_what_to_install(monkeypatch, name, part):
     real = builtins.__import__
 
     def without(module, *arguments, **named):
@@ -78,4 +85,4 @@ def test_a_missing_package_says_what_to_install(run, monkeypatch, name):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependencyError, match=r"headwater\[report\]"):
-        run.report(traced=0).html()
+        part()

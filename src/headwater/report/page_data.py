@@ -47,7 +47,7 @@ def page_data(
         "onPage": len(findings.order),
         "traced": len(findings.traced),
         "estimatedWrong": findings.suspects and findings.suspects.estimated_wrong,
-        "notes": list(findings.suspects.notes) if findings.suspects else [],
+        "notes": [findings.suspects.reason, *findings.suspects.notes] if findings.suspects else [],
         "longestText": fit.length,
         "allFeatures": findings.contents.width,
         "checkpoints": [one.name for one in outputs.checkpoints],

@@ -35,5 +35,5 @@ H.number = (value, digits = 3) => {
 
 H.signed = (value) => (value > 0 ? "+" : "") + H.number(value);
 H.percent = (share, digits = 0) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)} %`);
-H.count = (value, noun) => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : "s"}`;
+H.count = (value, noun, many = `${noun}s`) => `${value.toLocaleString("en")} ${value === 1 ? noun : many}`;
 H.announce = (text) => { H.get("announced").textContent = text; };

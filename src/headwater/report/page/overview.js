@@ -59,7 +59,7 @@ const heat = () => {
   const cells = queries.flatMap((query, row) => examples.map((example, place) => ({ query, example, mean: means[row][place] })));
   const largest = Math.max(...cells.map((cell) => Math.abs(cell.mean))) || 1;
   return H.chart("From class to class",
-    `Mean score of a training example of one class on a query of another, over ${H.count(H.data.queries.count, "query").replace("querys", "queries")}. Blue (+) lowers the query's loss, orange (−) raises it.`,
+    `Mean score of a training example of one class on a query of another, over ${H.count(H.data.queries.count, "query", "queries")}. Blue (+) lowers the query's loss, orange (−) raises it.`,
     (colour) => ({
       height: queries.length * Math.max(18, Math.min(30, 360 / queries.length)),
       data: { values: cells },
@@ -95,6 +95,11 @@ const checkpoints = () => {
     rows.map((one) => [one.name, one.rates.map((rate) => H.number(rate)).join(", "), one.loss, H.percent(one.right, 1), H.percent(one.share, 1)]));
 };
 
+const ranking = () => (H.data.notes.length
+  ? H.el("section", { class: "card provenance" }, H.el("h3", {}, "How the suspects were found"),
+    H.el("ul", {}, H.data.notes.map((note) => H.el("li", {}, note))))
+  : null);
+
 const fact = (name, value) => H.el("div", {}, H.el("dt", {}, name), H.el("dd", {}, value));
 const record = () => {
   const { record } = H;
@@ -126,4 +131,4 @@ const copy = async (button, text) => {
 };
 
 H.startOverview = () => H.fill(H.get("overview"),
-  H.el("div", { class: "charts" }, spread(), curves(), heat(), checkpoints()), record());
+  H.el("div", { class: "charts" }, spread(), curves(), heat(), checkpoints()), ranking(), record());

@@ -223,7 +223,6 @@ if (H.data.kind === "text" && H.data.shown.entry.some((text) => text.length > H.
 if (H.data.features && H.data.features.length < H.data.allFeatures) {
   notes.push(`Of each row's ${H.data.allFeatures.toLocaleString("en")} numbers the first ${H.data.features.length} are shown.`);
 }
-notes.push(...H.data.notes);
 H.get("sample-note").hidden = !notes.length;
 H.get("sample-note").textContent = notes.join(" ");
 H.places = places;

@@ -10,7 +10,7 @@ const verdict = (one) => {
 };
 
 const list = () => H.fill(H.get("queries"),
-  H.el("p", { class: "quiet" }, `${H.count(asked.explained.length, "prediction")} of ${H.count(asked.count, "query").replace("querys", "queries")}` +
+  H.el("p", { class: "quiet" }, `${H.count(asked.explained.length, "prediction")} of ${H.count(asked.count, "query", "queries")}` +
     (asked.misread === null ? "" : `; ${asked.misread} are misread, these come first`)),
   H.el("ul", {}, asked.explained.map((one, place) =>
     H.el("li", {}, H.el("button", { type: "button", class: isMisread(one) ? "misread" : "", "aria-current": place === chosen ? "true" : null, onclick: () => H.chooseQuery(place) },
@@ -72,7 +72,7 @@ H.chooseQuery = (place) => {
     H.el("div", { class: "sides" },
       H.strip("Proponents (+)", "pro card", one.proponents, one.tokens, "None."),
       H.strip("Opponents (−)", "opp card", one.opponents, one.tokens, "None.")),
-    Object.keys(one.tokens).length ? H.el("p", { class: "quiet" }, "Marked tokens are what carries the score of a text: underlined for (+), struck below and dotted against (−). Hover for the number.") : null,
+    Object.keys(one.tokens).length ? H.el("p", { class: "quiet" }, "Marked tokens carry the score of their text: a line below is (+), dots below are (−), and a deeper shade is more.") : null,
     H.el("div", { class: "charts" }, curve(one), ...Object.entries(one.shares).map(([name, groups]) => shares(one, name, groups))));
   H.drawCharts();
 };
