@@ -130,5 +130,5 @@ const copy = async (button, text) => {
   }
 };
 
-H.startOverview = () => H.fill(H.get("overview"),
+H.startOverview = () => H.fill(H.get("overview"), H.el("h2", { class: "away" }, "Overview"),
   H.el("div", { class: "charts" }, spread(), curves(), heat(), checkpoints()), ranking(), record());
