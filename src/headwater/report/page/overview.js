@@ -28,7 +28,7 @@ const spread = () => {
     bins.map((bin) => [bin.low, bin.high, bin.count, ...(known ? [bin.wrong] : [])]));
 };
 
-const dashes = [[1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4]];
+const dashes = [[1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 4], [12, 4], [3, 3]];
 const inks = ["--accent", "--opp", "--third", "--fourth", "--quiet", "--ink"];
 // Up to here the curves are drawn: where all have found nearly everything there is nothing to see.
 const upTo = () => Math.max(...found.curves.map((one) => one.checked[one.found.findIndex((share) => share >= 0.995)] ?? 1), 0.2);
