@@ -135,8 +135,9 @@ def told(runs: list[dict[str, Any]]) -> str:
         return statistics.mean(one[name] for one in runs)
 
     text = (
-        f"Of {mean('examples'):.0f} labels {mean('wrong'):.1f} are wrong. Suggested decisions: "
-        f"{mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about wrong labels; "
+        f"{len(runs)} seeds. Of {mean('examples'):.0f} labels {mean('wrong'):.1f} are wrong. "
+        f"Suggested decisions: {mean('decided'):.1f}, of which {mean('decided_wrong'):.1f} about "
+        f"wrong labels; "
         f"{mean('wrong_after'):.1f} wrong ones are left after them."
     )
     if "accuracy" in runs[0]:
@@ -189,8 +190,8 @@ def main() -> None:
             results.setdefault(name, []).append(run(data, seed))
             spent = time.process_time() - begun
             print(f"{name}, seed {seed}: {spent:.0f} s of CPU", file=sys.stderr, flush=True)
-        if given.json is not None:
-            write_json(given.json, results)
+            if given.json is not None:
+                write_json(given.json, results)
     print(page(results))
     if set(results) == set(WORKLOADS):
         put(given.markdown, "cleaning", page(results))

@@ -136,7 +136,18 @@ const tableRow = (row) => {
   return made;
 };
 
+let drawn = {};
+const mark = () => {
+  for (const line of H.get("rows").children) {
+    const chosen = Number(line.dataset.row) === state.chosen;
+    line.tabIndex = chosen ? 0 : -1;
+    if (chosen) line.setAttribute("aria-current", "true");
+    else line.removeAttribute("aria-current");
+  }
+};
+
 H.showPage = () => {
+  drawn = { page: state.page, rows: state.rows };
   const start = state.page * rowsOnPage;
   const some = state.rows.slice(start, start + rowsOnPage);
   H.fill(H.get("rows"), some.map(tableRow));
@@ -160,7 +171,9 @@ H.showCounts = () => {
 H.choose = (row, { focus = true } = {}) => {
   state.chosen = row;
   if (row !== null) state.page = Math.floor(state.rows.indexOf(row) / rowsOnPage);
-  H.showPage();
+  // A step within a page only moves the mark: keys that are held down come faster than rows are made.
+  if (drawn.page === state.page && drawn.rows === state.rows) mark();
+  else H.showPage();
   H.showDetail();
   const line = H.get("rows").querySelector(`[data-row="${row}"]`);
   if (!line) return;
