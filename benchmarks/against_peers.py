@@ -27,8 +27,8 @@ import torch
 from benchmarks import page
 from benchmarks.agreement import TOLERANCE, difference, reference
 from benchmarks.answering import ALL_SCORES, QUESTIONS
+from benchmarks.compared import HEADWATER, METHODS, PLAIN, Method
 from benchmarks.machine import header
-from benchmarks.methods import HEADWATER, METHODS, PLAIN, Method
 from benchmarks.process import ProcessFailed, one
 from benchmarks.tables import facts, memory, workload_section
 from benchmarks.workloads import WORKLOADS, case

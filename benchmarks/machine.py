@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headwater.version import __version__
 
-PACKAGES = ("torch", "captum", "kronfluence", "dattri")
+PACKAGES = ("torch", "captum", "kronfluence", "dattri", "traker")
 
 
 def header(threads: int) -> dict[str, str | int]:

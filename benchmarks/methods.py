@@ -1,105 +1,276 @@
-"""The methods that are compared: which there are, where they stand, and what they are for.
+"""The results page: every method, judged by retraining, in settings with real data.
 
-A peer is imported only in the process that measures it.
+    python -m benchmarks.methods
+    python -m benchmarks.methods --setting digits-logistic --methods tracin,random --subsets 30
+
+Trained models are kept in banks and used again by the next call. `--json` keeps what earlier calls
+found for other settings and methods; the page is made of all of it.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import argparse
+import gc
+import math
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks import machine, page
+from benchmarks.memory import peak_bytes
+from benchmarks.results_page import tables
+from benchmarks.settings import SETTINGS, Setting, Split, split
+from headwater.errors import HeadwaterError
+from headwater.evaluation import (
+    METHODS,
+    ConvexRetraining,
+    Removals,
+    RetrainedBank,
+    Subsets,
+    TrainedRun,
+    agreement_of_seeds,
+    best_on_tuning_bank,
+    judge_by_detection,
+    leave_one_out,
+    linear_datamodeling_score,
+    methods_named,
+    reference_run,
+)
 
 if TYPE_CHECKING:
-    from benchmarks.answering import Answering
-    from benchmarks.workloads import Workload
+    from headwater.evaluation import Method
+
+_MEASURES = ("auroc", "average_precision", "found_at_10", "found_at_20")
+_TUNING_SUBSETS = 30
+_LEFT_OUT = 200
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way of answering.
-
-    Attributes:
-        name: as on the command line.
-        title: as in the tables.
-        package: the distribution that it comes from.
-        place: module and class of its `Answering`.
-        layers: which workloads it is for: those of "all" layers, those of the "final" one, "both".
-    """
-
-    name: str
-    title: str
-    package: str
-    place: str
-    layers: str = "both"
-
-    @property
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
-
-    @property
-    def own(self) -> bool:
-        """Whether it is headwater's, which is never given fewer examples or rounds."""
-        return self.package == "headwater"
-
-    def is_for(self, workload: Workload) -> bool:
-        return self.layers in ("both", "all" if workload.final_layer is None else "final")
-
-    def load(self) -> type[Answering]:
-        module, name = self.place.split(":")
-        loaded: type[Answering] = getattr(importlib.import_module(module), name)
-        return loaded
+def main(arguments: list[str] | None = None) -> None:
+    asked = _parser().parse_args(arguments)
+    torch.set_num_threads(asked.threads)
+    methods = methods_named(asked.methods.split(",")) if asked.methods else METHODS
+    results = page.load(asked.json)
+    for name in asked.setting or SETTINGS:
+        setting = SETTINGS[name]
+        if asked.training is not None:
+            setting = replace(setting, training=asked.training)
+        if asked.queries is not None:
+            setting = replace(setting, queries=asked.queries)
+        if asked.epochs is not None:
+            setting = replace(setting, recipe=replace(setting.recipe, epochs=asked.epochs))
+        _say(f"{name}: {setting.says}")
+        found = judged(setting, methods, asked)
+        results[name] = merged(results.get(name), found)
+        if asked.json is not None:
+            page.write_json(asked.json, results)
+        if asked.markdown is not None:
+            page.put(asked.markdown, "results", tables(results))
+    if asked.markdown is None:
+        print(tables(results))
 
 
-PLAIN = Method("plain", "plain pass", "torch", "benchmarks.plain_answering:Plain")
-HEADWATER = Method("headwater", "headwater", "headwater", "benchmarks.own:Exact")
-
-METHODS = {
-    method.name: method
-    for method in (
-        HEADWATER,
-        Method(
-            "headwater-rand-proj",
-            "headwater, RandProj",
-            "headwater",
-            "benchmarks.own:RandProj",
-            layers="final",
-        ),
-        Method(
-            "captum-sample-wise",
-            "captum, sample-wise",
-            "captum",
-            "benchmarks.peers.captum_tracin:SampleWise",
-            layers="all",
-        ),
-        Method(
-            "captum-per-sample",
-            "captum, per sample",
-            "captum",
-            "benchmarks.peers.captum_tracin:PerSample",
-            layers="all",
-        ),
-        Method(
-            "captum-fast",
-            "captum, Fast",
-            "captum",
-            "benchmarks.peers.captum_fast:Fast",
-            layers="final",
-        ),
-        Method(
-            "captum-rand-proj",
-            "captum, FastRandProj",
-            "captum",
-            "benchmarks.peers.captum_fast:RandProj",
-            layers="final",
-        ),
-        Method(
-            "kronfluence",
-            "kronfluence, identity",
-            "kronfluence",
-            "benchmarks.peers.kronfluence_identity:Identity",
-        ),
-        Method("dattri", "dattri", "dattri", "benchmarks.peers.dattri_tracin:TracIn"),
-        Method("vmap-grad", "vmap(grad)", "torch", "benchmarks.peers.vmap_grad:VmapGrad"),
+def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str, Any]:
+    """All that is measured of a setting."""
+    parts = split(setting)
+    retraining = setting.retraining(parts.training)
+    _say(f"  {retraining.at_once} models at once")
+    subsets = Subsets(asked.subsets, runs=asked.runs, seed=asked.seed)
+    folder = asked.banks / _folder(setting, subsets)
+    begun = time.perf_counter()
+    bank = RetrainedBank.build(
+        folder / "report", retraining, subsets, parts.queries, show_progress=True
     )
-}
+    seconds = time.perf_counter() - begun
+    per_run = _seconds_of_one(setting, parts)
+    _say(f"  bank of {subsets.count * subsets.runs} models: {seconds:.0f} s")
+    rows: dict[str, dict[str, Any]] = {}
+    with reference_run(
+        retraining, seed=asked.seed, checkpoints=asked.checkpoints, others=asked.others
+    ) as run:
+        left_out = _left_out(setting, parts) if setting.linear else None
+        for name, method in methods.items():
+            if method.has_scores:
+                chosen, how = _tuned(method, run, retraining, folder, parts, asked)
+                rows[name] = {
+                    "title": method.title,
+                    **how,
+                    **_by_scores(chosen, run, bank, parts, left_out),
+                }
+                _say(f"  {method.title}: {rows[name]}")
+    if setting.labels and asked.seeds:
+        for name, found in _by_detection(setting, methods, parts, asked).items():
+            rows[name] = {**rows.get(name, {}), **found}
+    return {
+        "header": machine.header(asked.threads),
+        "setting": {
+            "says": setting.says,
+            "training": setting.training,
+            "queries": setting.queries,
+            "subsets": subsets.facts(),
+            "recipe": setting.recipe.facts(),
+            "checkpoints": asked.checkpoints,
+            "parameters": sum(p.numel() for p in retraining.template.parameters()),
+            "at once": retraining.at_once,
+            "seconds of a model alone": per_run,
+            "agreement of seeds": agreement_of_seeds(bank.measured()),
+            "seeds": asked.seeds,
+        },
+        "methods": rows,
+    }
+
+
+def _tuned(
+    method: Method, run: TrainedRun, retraining: Any, folder: Path, parts: Split, asked: Any
+) -> tuple[Method, dict[str, Any]]:
+    """The method in the setting that is best on other subsets, seeds and queries."""
+    if not method.settings:
+        return method, {}
+    subsets = Subsets(_TUNING_SUBSETS, runs=1, seed=asked.seed, purpose="tuning")
+    bank = RetrainedBank.build(folder / "tuning", retraining, subsets, parts.tuning)
+    ways = {"as it comes": method.make, **method.settings}
+    inputs, targets = parts.tuning
+    candidates = {}
+    for label, make in ways.items():
+        try:
+            candidates[label] = make(run).influence(inputs, targets)
+        except HeadwaterError as error:  # noqa: PERF203 - the others are still candidates
+            _say(f"  {method.title}, {label}: {error}")
+    if not candidates:
+        return method, {}
+    best, every = best_on_tuning_bank(candidates, bank)
+    return replace(method, make=ways[best]), {"chosen": best, "tuning": every}
+
+
+def _by_scores(
+    method: Method, run: TrainedRun, bank: RetrainedBank, parts: Split, left_out: Removals | None
+) -> dict[str, Any]:
+    """LDS, agreement with leave-one-out, time and memory; or what went wrong."""
+    kept: list[Any] = []
+    seconds = math.nan
+
+    def answer() -> None:
+        nonlocal seconds
+        begun = time.perf_counter()
+        kept.append(method.make(run).influence(*parts.queries))
+        seconds = time.perf_counter() - begun
+
+    try:
+        peak = peak_bytes(answer)
+    except HeadwaterError as error:
+        return {"failure": str(error)}
+    scores = kept[0]
+    lds = linear_datamodeling_score(scores, bank)
+    found = {
+        "lds": [lds.value, lds.low, lds.high],
+        "ceiling": lds.ceiling,
+        "seconds": seconds,
+        "peak_bytes": peak,
+    }
+    if "margin" in bank.quantities:
+        margin = linear_datamodeling_score(scores, bank, quantity="margin")
+        found["lds_margin"] = [margin.value, margin.low, margin.high]
+        found["ceiling_margin"] = margin.ceiling
+    if left_out is not None:
+        columns = torch.as_tensor(scores)
+        agreement = left_out.agreement(columns)
+        found["leave_one_out"] = agreement.pearson
+    gc.collect()
+    return found
+
+
+def _left_out(setting: Setting, parts: Split) -> Removals:
+    """Exact leave-one-out of the linear model that minimises what the recipe minimises."""
+    inputs, targets = parts.training
+    convex = ConvexRetraining(
+        lambda: setting.build().double(),
+        (inputs.double(), targets),
+        l2=float(setting.recipe.settings["weight_decay"]),
+        loss_fn=setting.loss_fn,
+    )
+    queries = (parts.queries[0].double(), parts.queries[1])
+    return leave_one_out(convex, queries, examples=range(min(_LEFT_OUT, setting.training)))
+
+
+def _by_detection(
+    setting: Setting, methods: dict[str, Method], parts: Split, asked: Any
+) -> dict[str, dict[str, Any]]:
+    """How well each method finds 10 % of labels that were made wrong."""
+    rows: dict[str, dict[str, Any]] = {}
+    for kind in ("uniform", "runner-up"):
+        found = judge_by_detection(
+            methods,
+            partial(setting.retraining, at_once=1),
+            parts.training,
+            kind=kind,  # type: ignore[arg-type]
+            seeds=range(asked.seeds),
+            checkpoints=asked.checkpoints,
+        )
+        for name, one in found.items():
+            row = rows.setdefault(name, {"title": one.title})
+            if one.failure:
+                row["failure"] = one.failure
+            if one.runs:
+                means = {measure: one.mean(measure) for measure in _MEASURES}
+                row[kind] = {m: [i.value, i.low, i.high] for m, i in means.items()}
+        _say(f"  wrong labels, {kind}: { ({name: row.get(kind) for name, row in rows.items()}) }")
+    return rows
+
+
+def _seconds_of_one(setting: Setting, parts: Split) -> float:
+    """How long one model takes by itself, on half of the data."""
+    retraining = setting.retraining(parts.training, at_once=1)
+    run = Subsets(3, runs=1).plan(setting.training)[0]
+    begun = time.perf_counter()
+    retraining.train(run)
+    return time.perf_counter() - begun
+
+
+def _folder(setting: Setting, subsets: Subsets) -> str:
+    return f"{setting.name}-{setting.training}-{subsets.count}x{subsets.runs}-{subsets.seed}"
+
+
+def merged(before: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Found, and of other methods what was found before in the same setting."""
+    if before is None or any(
+        before["setting"].get(key) != found["setting"][key]
+        for key in ("training", "queries", "subsets", "recipe", "checkpoints", "seeds")
+    ):
+        return found
+    return {**found, "methods": {**before["methods"], **found["methods"]}}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.methods",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--setting", action="append", choices=list(SETTINGS))
+    parser.add_argument("--methods", help=f"some of {','.join(METHODS)}; without, all")
+    parser.add_argument("--subsets", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=2, help="models per subset")
+    parser.add_argument("--checkpoints", type=int, default=10)
+    parser.add_argument("--others", type=int, default=4, help="runs beside the first")
+    parser.add_argument("--seeds", type=int, default=5, help="runs with wrong labels; 0 for none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--training", type=int, help="fewer training examples, to try it out")
+    parser.add_argument("--queries", type=int, help="fewer queries, to try it out")
+    parser.add_argument("--epochs", type=int, help="other epochs, to try it out")
+    parser.add_argument("--banks", type=Path, default=Path("bench-output/banks"))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

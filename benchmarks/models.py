@@ -54,13 +54,20 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """A GPT-style decoder whose head isn't tied."""
 
-    def __init__(self, width: int = 128, layers: int = 4, heads: int = 4) -> None:
+    def __init__(
+        self,
+        width: int = 128,
+        layers: int = 4,
+        heads: int = 4,
+        vocabulary: int = 1000,
+        positions: int = 128,
+    ) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(1000, width)
-        self.positions = nn.Embedding(128, width)
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 1000, bias=False)
+        self.head = nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]).expand_as(ids))

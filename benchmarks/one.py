@@ -25,8 +25,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.answering import QUESTIONS
+from benchmarks.compared import METHODS, PLAIN
 from benchmarks.measured import memory_of, times_of
-from benchmarks.methods import METHODS, PLAIN
 from benchmarks.plain import fastest_batch_size
 from benchmarks.workloads import WORKLOADS, case, changed
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks import page
 from benchmarks.answering import QUESTIONS
+from benchmarks.compared import HEADWATER, PLAIN
 from benchmarks.machine import header
-from benchmarks.methods import HEADWATER, PLAIN
 from benchmarks.process import one
 from benchmarks.tables import facts, memory, number, table
 from benchmarks.workloads import WORKLOADS

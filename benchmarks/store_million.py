@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from headwater.estimators.stored.answers import Answers
 from headwater.forms import Gradients, Materialised
 from headwater.forms.projected import PROJECTED
+from headwater.query import TopK
 from headwater.store import Manifest, StoreFolder, shard_contents
 
 DIM, ROWS_PER_SHARD, K = 1024, 32_768, 10
@@ -102,12 +103,12 @@ def seconds(run: object, rounds: int = 5) -> float:
     return statistics.median(found)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rows", type=int, default=1_000_000)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--folder", type=Path, default=None)
-    options = arguments.parse_args()
+    options = arguments.parse_args(given)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         folder = StoreFolder(Path(place))
@@ -123,9 +124,7 @@ def main() -> None:
             left = queries.forms[PROJECTED].materialise()
             product = 10 * seconds(lambda left=left: left @ part.mT)
             with Memory() as memory:
-                taken = seconds(
-                    lambda queries=queries: answers.top_k([queries], k=K, side="proponents")
-                )
+                taken = seconds(lambda queries=queries: top_k(answers, queries))
             floor = max(reading, product)
             print(
                 f"top-{K} of {count} queries: {taken:.2f} s, {taken / floor:.2f} times the larger "
@@ -135,10 +134,15 @@ def main() -> None:
         check(answers, options.rows)
 
 
+def top_k(answers: Answers, queries: Gradients) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices and scores of every query's strongest, strongest first."""
+    return answers.pairs(TopK(queries.batch_size, k=K, side="proponents"), [queries]).result()
+
+
 def check(answers: Answers, rows: int) -> None:
     """The first query's top-10 against all products in float64."""
     queries = vectors(1, -1)
-    indices, scores = answers.top_k([queries], k=K, side="proponents")
+    indices, scores = top_k(answers, queries)
     best = torch.empty(0, dtype=torch.float64)
     places = torch.empty(0, dtype=torch.int64)
     left = queries.forms[PROJECTED].materialise().double()

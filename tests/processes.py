@@ -14,7 +14,13 @@ from typing import Any
 import torch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.store.changes", "tests.recording.endless"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "tests.store.changes",
+        "tests.recording.endless",
+        "tests.evaluation.building",
+    ]
+)
 
 
 class Started:

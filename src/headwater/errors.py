@@ -37,6 +37,10 @@ class DecisionsError(InputError):
     """Decisions about training examples are of other data, or one of them can't be meant."""
 
 
+class RankError(HeadwaterError, RuntimeError):
+    """Another process of the group failed, died, or didn't come; the message names it."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 
@@ -87,6 +91,18 @@ class RecordingLockedError(RecordingError, RuntimeError):
 
 class RecordingWriteError(RecordingError, OSError):
     """The recording can't be written (a full disk, most often); it is as it was before."""
+
+
+class ReplayError(HeadwaterError, ValueError):
+    """A training run can't be taken again."""
+
+
+class NotReplayableError(ReplayError):
+    """Something isn't known of the run, or its updates are of a kind that isn't followed."""
+
+
+class DepartureError(ReplayError):
+    """The run, taken again, comes to other weights than were recorded; says where first."""
 
 
 class ModelError(HeadwaterError, RuntimeError):
@@ -143,6 +159,42 @@ class StoreLockedError(StoreError, RuntimeError):
 
 class StoreWriteError(StoreError, OSError):
     """The store can't be written (a full disk, most often); it is as it was before."""
+
+
+class ConvergenceError(HeadwaterError, ArithmeticError):
+    """A convex model's minimum wasn't reached, or the model isn't convex."""
+
+
+class BankError(HeadwaterError):
+    """Something is wrong with a bank of retrained models."""
+
+
+class BankNotFoundError(BankError, FileNotFoundError):
+    """There is no bank of retrained models at that place."""
+
+
+class BankIncompleteError(BankError, RuntimeError):
+    """The bank's building was interrupted; building again goes on where it stopped."""
+
+
+class BankMismatchError(BankError, ValueError):
+    """The bank was made of something else than what it is used with; names what differs."""
+
+
+class BankVersionError(BankError, ValueError):
+    """The bank was written in a format that this version of headwater doesn't know."""
+
+
+class BankCorruptError(BankError, ValueError):
+    """A file of the bank is cut off, changed, or of another bank."""
+
+
+class BankLockedError(BankError, RuntimeError):
+    """Another process is building the bank."""
+
+
+class BankWriteError(BankError, OSError):
+    """The bank can't be written (a full disk, most often); what was committed is there."""
 
 
 class CaptumArgumentError(InputError, AssertionError):

@@ -1,5 +1,5 @@
 from benchmarks.against_peers import markdown, merged
-from benchmarks.methods import METHODS
+from benchmarks.compared import METHODS
 
 
 def result(*methods, torch="2.13.0", measured="2026-01-02"):

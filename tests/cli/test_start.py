@@ -19,6 +19,7 @@ COMMANDS = [
     ["checkpoints"],
     ["self-influence"],
     ["influence"],
+    ["evaluate"],
     ["store"],
     *(["store", name] for name in ("build", "query", "append", "delete", "info", "verify")),
 ]

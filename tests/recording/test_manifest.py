@@ -40,7 +40,7 @@ def test_the_manifest_reads_back_as_it_was_written(folder):
     assert Manifest.from_bytes(data).to_bytes() == data
 
 
-@pytest.mark.parametrize(("key", "value"), [("version", 2), ("format", "another")])
+@pytest.mark.parametrize(("key", "value"), [("version", 3), ("format", "another")])
 def test_another_format_is_refused_by_readers_and_writers(folder, key, value):
     changed(folder, lambda contents: contents.update({key: value}))
     net = model()

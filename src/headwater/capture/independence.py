@@ -43,16 +43,17 @@ def cuts_into_examples(
         return False
     places = (0, size - 1)
     cut = [_loss(task, model, task.examples(batch, i, i + 1, size=size)) for i in places]
-    if _agree(losses, places, cut):
+    rounded = task.rounds_to or losses.dtype
+    if _agree(losses, places, cut, rounded):
         return True
     collated = [_loss(task, model, alone(i)) for i in places]
-    if _agree(losses, places, collated) or (None in cut and None in collated):
+    if _agree(losses, places, collated, rounded) or (None in cut and None in collated):
         return False
     place, single = next(
         (place, value)
         for found in (cut, collated)
         for place, value in zip(places, found, strict=True)
-        if value is not None and not _close(value, losses[place], losses)
+        if value is not None and not _close(value, losses[place], losses, rounded)
     )
     raise ModelError(
         f"example {place} of a batch of {size} has the loss {losses[place].item():.6g} there and "
@@ -74,14 +75,18 @@ def _loss(task: Task, model: nn.Module, single: Any | None) -> Tensor | None:
     return losses[0].detach() if losses.shape == (1,) else None
 
 
-def _agree(losses: Tensor, places: tuple[int, ...], found: list[Tensor | None]) -> bool:
+def _agree(
+    losses: Tensor, places: tuple[int, ...], found: list[Tensor | None], rounded: torch.dtype
+) -> bool:
     pairs = zip(places, found, strict=True)
-    return all(value is not None and _close(value, losses[i], losses) for i, value in pairs)
+    return all(
+        value is not None and _close(value, losses[i], losses, rounded) for i, value in pairs
+    )
 
 
-def _close(alone: Tensor, among: Tensor, losses: Float[Tensor, " B"]) -> bool:
+def _close(alone: Tensor, among: Tensor, losses: Float[Tensor, " B"], rounded: torch.dtype) -> bool:
     # What isn't finite is for the check of gradients to name. The floor of 1: losses of a fitted
     # model are differences of logits, whose rounding doesn't shrink with them.
     scale = losses.abs().max().clamp(min=1)
-    tolerance = torch.finfo(losses.dtype).eps ** 0.6
+    tolerance = torch.finfo(rounded).eps ** 0.6
     return not bool((alone - among).abs() > tolerance * scale)

@@ -61,6 +61,27 @@ def open_source(checkpoints: object, *, any_format: bool, rates_given: bool) -> 
     return _counted(items, _length(checkpoints), replayable=iterator is not checkpoints)
 
 
+def count_of(checkpoints: object, *, any_format: bool) -> int | None:
+    """How many checkpoints the argument stands for; None if only going through them will tell."""
+    return open_source(checkpoints, any_format=any_format, rates_given=True).count
+
+
+def runs_joined(checkpoints: object) -> object:
+    """The argument as one list, if it is a list of several training runs' own lists or series."""
+    if not isinstance(checkpoints, list | tuple):
+        return checkpoints
+    # A tuple within is a checkpoint with its rate.
+    runs = [isinstance(item, list | CheckpointSeries) for item in checkpoints]
+    if not any(runs):
+        return checkpoints
+    if not all(runs):
+        raise CheckpointError(
+            "checkpoints is a list of checkpoints and of lists of them; expected one list, or a "
+            "list of lists, one for each training run"
+        )
+    return [item for run in checkpoints for item in run]
+
+
 def _at_path(given: str | os.PathLike[str], any_format: bool, rates_given: bool) -> Source:
     path = Path(given)
     if is_recording(path):

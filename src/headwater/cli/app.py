@@ -8,6 +8,7 @@ from headwater.cli.commands.apply import apply
 from headwater.cli.commands.check import check
 from headwater.cli.commands.checkpoints import checkpoints
 from headwater.cli.commands.demo import demo
+from headwater.cli.commands.evaluate import evaluate
 from headwater.cli.commands.influence import influence
 from headwater.cli.commands.init import init
 from headwater.cli.commands.report import report
@@ -43,6 +44,7 @@ def app() -> None:
       headwater influence attribution.py --queries 0:20 --k 10
       headwater suspects attribution.py --decisions suggested.json
       headwater report attribution.py -o report/
+      headwater evaluate attribution.py   which method is right?
     """
 
 
@@ -54,8 +56,9 @@ _COMMANDS = (
     self_influence,
     influence,
     suspects,
-    report,
     apply,
+    report,
+    evaluate,
     store,
 )
 for command in _COMMANDS:

@@ -6,6 +6,7 @@ It works as it is, on scikit-learn's handwritten digits (pip install 'headwater[
     headwater check attribution.py             # are scores exact for this model? what will it cost?
     headwater self-influence attribution.py    # wrong labels, outliers and rare cases first
     headwater influence attribution.py --queries 0:3    # what is behind these predictions?
+    headwater evaluate attribution.py          # which method is right? by training again
 
 Then put your own in place of the digits. A name that is a function here may be a value as well.
 """
@@ -16,6 +17,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from headwater.evaluation import Recipe
 
 HERE = Path(__file__).parent
 
@@ -65,6 +68,12 @@ def held_out_dataset() -> TensorDataset:
     """Examples that training doesn't see, with labels that can be trusted."""
     return query_dataset()
 
+
+# --- For `evaluate`, which trains on parts of the data to judge scores ----------------------------
+
+# The run of train(dataset, seed), see below, in numbers, by which many models are trained at once.
+# Without it, that function is called, for one model after the other.
+training = Recipe(epochs=12, batch_size=32, learning_rate=0.1)
 
 # --- What tables show beside the scores: none of it is needed -------------------------------------
 

@@ -109,7 +109,8 @@ class CheckedCapture:
             products: of inputs, known from other checkpoints.
         """
         gradients = self._exact(task, batch, first=start, kind=self._kind)
-        columns = evaluator(self._projected(gradients), products)
+        with noted_batch(self._kind, start):
+            columns = evaluator(self._projected(gradients), products)
         # A table's products skip the rows that aren't common, and what is not finite there.
         hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
         if hidden or not has_finite_sum(columns):

@@ -10,10 +10,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
+from headwater.distributed import Exchange, StartAnew, present
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
-from headwater.errors import CaptureError, InputError
+from headwater.errors import CaptureError, InputError, RankError
 from headwater.forms.input_products import InputProducts
 from headwater.tasks.batch import leaves
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from headwater.checkpoints import BoundSeries, LoadedCheckpoint
+    from headwater.distributed import Ranks
     from headwater.engine.quantity import Evaluator, Quantity
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -104,11 +106,17 @@ class Run:
             bounded: whether the sink forgets columns, so that memory must not grow with N.
         """
         capture = Capture(self._model, self._selection)
+        ranks = present()
+        if ranks is not None:
+            ranks.meet(self._facts(quantity))
         while True:
             filled = sink()
             try:
                 with capture.attached():
-                    self._once(capture, quantity, filled, bounded=bounded)
+                    if ranks is None:
+                        self._once(capture, quantity, filled, bounded=bounded)
+                    else:
+                        self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
             except PlanChanged as change:
                 # Rare: the first batch, which settles the plan, looked as if the rule fitted.
@@ -118,8 +126,52 @@ class Run:
                         f"generator were used up; pass them as a list"
                     ) from change
                 logger.warning("starting anew: the rule for %s does not fit", change)
+            except StartAnew:
+                continue
 
-    def _once(self, capture: Capture, quantity: Quantity, sink: Sink, *, bounded: bool) -> None:
+    def _facts(self, quantity: Quantity) -> dict[str, Any]:
+        """What has to be the same on every rank."""
+        return {
+            "the estimator": self._name,
+            "what is computed": type(quantity).__name__,
+            "the number of its rows": quantity.rows,
+            "the number of training examples": self._data.count,
+            "the number of checkpoints": self._series.count,
+            "the selected parameters": self._selection,
+        }
+
+    def _shared(
+        self,
+        ranks: Ranks,
+        capture: Capture,
+        quantity: Quantity,
+        sink: Sink,
+        *,
+        bounded: bool,
+    ) -> None:
+        """The part of the batches that is this rank's; its sink gets all columns all the same."""
+        exchange = Exchange(ranks, sink, quantity.rows)
+        try:
+            self._once(capture, quantity, exchange, bounded=bounded, ranks=exchange)
+            exchange.finish()
+        except PlanChanged:
+            exchange.start_anew()
+            raise
+        except (RankError, StartAnew):
+            raise
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+
+    def _once(
+        self,
+        capture: Capture,
+        quantity: Quantity,
+        sink: Sink,
+        *,
+        bounded: bool,
+        ranks: Exchange | None = None,
+    ) -> None:
         session = Session(
             self._model,
             capture,
@@ -128,6 +180,7 @@ class Run:
             projection=self._projection,
             budget=self._budget // 4,
             kind=self._kind,
+            ranks=ranks,
         )
         with closing(self._series.visit()) as visits:
             loaded = session.next(visits)

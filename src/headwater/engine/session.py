@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
+    from headwater.distributed import Exchange
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -39,6 +40,7 @@ class Session:
         projection: what gradients go through; None leaves them exact.
         budget: bytes that a batch may take at the most.
         kind: what the examples are called in messages.
+        ranks: where the processes meet that the batches are dealt out to; None: this one alone.
 
     Attributes:
         checked: captures, checks and projects batches at present weights.
@@ -55,6 +57,7 @@ class Session:
         projection: Callable[[Gradients, int], Gradients] | None,
         budget: int,
         kind: str,
+        ranks: Exchange | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, kind=kind)
         self.batch_size = 0
@@ -64,6 +67,7 @@ class Session:
         self._task = task
         self._budget = budget
         self._kind = kind
+        self._ranks = ranks
         self._device = next(model.parameters()).device
 
     def next(self, visits: Iterator[LoadedCheckpoint]) -> LoadedCheckpoint | None:
@@ -90,22 +94,41 @@ class Session:
             batch_size: examples per batch; None chooses one that fits.
         """
         self.batch_size = batch_size or self._choose_batch_size(extra_numbers)
-        batches = self.batches()
+        if self._ranks is not None:
+            # The first rank's: what it is by memory may differ.
+            self.batch_size = self._ranks.agreed(self.batch_size)
+        batches = self._numbered(self._data.batches(self.batch_size))
         head = next(batches, None)
         self._settle(head, None if queries is None else queries(self.batch_size))
+        if self._ranks is not None:
+            # All have settled by the same batch, so that all go by the same rules.
+            return self.batches()
         return batches if head is None else chain([head], batches)
 
     def batches(self) -> Iterator[Numbered]:
-        """The training batches, on the model's device, from the first."""
-        start = 0
-        for batch in self._data.batches(self.batch_size):
+        """The training batches, on the model's device, from the first; of ranks this one's."""
+        if self._ranks is None:
+            return self._numbered(self._data.batches(self.batch_size))
+        rank, ranks = self._ranks.rank, self._ranks.size
+        return self._numbered(
+            self._data.dealt(self.batch_size, rank=rank, ranks=ranks), rank, ranks
+        )
+
+    def _numbered(
+        self, batches: Iterator[Any], rank: int = 0, ranks: int = 1
+    ) -> Iterator[Numbered]:
+        """Batches with the place of their first example, where others' batches are as large."""
+        start: int | None = None
+        for batch in batches:
             size = self._task.size(batch)
+            if start is None:
+                start = rank * (size or self.batch_size)
             borrowed_batch = borrow(batch, self._device)
             yield start, borrowed_batch
             if size is None:
                 with noted_batch(self._kind, start):
                     size = self._task.summed(self._model, borrowed_batch).size
-            start += size
+            start += ranks * size
 
     def _choose_batch_size(self, extra_numbers: int) -> int:
         settled = self._data.batch_size

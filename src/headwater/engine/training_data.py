@@ -13,6 +13,7 @@ from torch.utils.data import (
     DataLoader,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -105,6 +106,37 @@ class TrainingData:
         if not isinstance(loader, DataLoader):
             loader = self._loader(batch_size)
         return _slices(loader) if _only_stacks_rows(loader) else iter(loader)
+
+    def dealt(self, batch_size: int, *, rank: int, ranks: int) -> Iterator[Any]:
+        """The batches whose number leaves `rank` on division by `ranks`.
+
+        Of a stream all are read; of everything else only these.
+
+        Args:
+            batch_size: as for `batches`.
+            rank: which part.
+            ranks: of how many.
+        """
+        loader = self._source
+        if not isinstance(loader, DataLoader):
+            loader = self._loader(batch_size)
+        if _only_stacks_rows(loader):
+            return _slices(loader, rank, ranks)
+        if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
+            return islice(iter(loader), rank, None, ranks)
+        return iter(
+            DataLoader(
+                loader.dataset,
+                batch_sampler=_Dealt(loader.batch_sampler, rank, ranks),
+                collate_fn=loader.collate_fn,
+                num_workers=loader.num_workers,
+                pin_memory=loader.pin_memory,
+                timeout=loader.timeout,
+                worker_init_fn=loader.worker_init_fn,
+                multiprocessing_context=loader.multiprocessing_context,
+                prefetch_factor=loader.prefetch_factor,
+            )
+        )
 
     def number_of_batches(self, batch_size: int) -> int | None:
         """How many batches a pass has, where it can be known beforehand."""
@@ -202,14 +234,26 @@ def _only_stacks_rows(loader: DataLoader[Any]) -> bool:
     )
 
 
-def _slices(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
+class _Dealt(Sampler[list[int]]):
+    """Every so many of a sampler's batches."""
+
+    def __init__(self, sampler: Any, rank: int, ranks: int) -> None:
+        self._sampler = sampler
+        self._rank = rank
+        self._ranks = ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(iter(self._sampler), self._rank, None, self._ranks)
+
+
+def _slices(loader: DataLoader[Any], rank: int = 0, ranks: int = 1) -> Iterator[list[Tensor]]:
     # Fetching and stacking rows one by one takes as long as half a plain pass of a small model.
     dataset, sampler = loader.dataset, loader.batch_sampler
     assert isinstance(dataset, TensorDataset)
     assert isinstance(sampler, BatchSampler)
     size, count = sampler.batch_size, len(dataset)
     last = count - count % size if sampler.drop_last else count
-    for start in range(0, last, size):
+    for start in range(rank * size, last, ranks * size):
         # Copies, as stacking makes them: a model may write to what it is given.
         yield [tensor[start : start + size].clone() for tensor in dataset.tensors]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from headwater.results import Columns, Meaning, Names, Scores
+from headwater.results import TRACIN, Columns, Meaning, Names, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from headwater.engine.run import AnySink
     from headwater.estimators.question import Question
+    from headwater.results import Wording
 
 
 class Stream(Protocol):
@@ -57,6 +58,7 @@ def scores_of(
     queries: Mapping[str, Any] | None,
     ids: Sequence[int | str] | None,
     measured: Literal["loss", "output"],
+    wording: Wording = TRACIN,
 ) -> Scores:
     """The answer to a question, with names and a meaning; it is computed when it is asked for.
 
@@ -69,6 +71,7 @@ def scores_of(
         queries: what is known of the queries, by column.
         ids: of the training examples, where a store has some; `examples` is joined to them.
         measured: what is differentiated for a query.
+        wording: what the scores are in words.
 
     Raises:
         InputError: a column has another length than there are examples or queries.
@@ -89,7 +92,7 @@ def scores_of(
     )
     return Scores(
         Asked(stream, question, count),
-        Meaning(quantity, "loss" if question is None else measured, estimator),
+        Meaning(quantity, "loss" if question is None else measured, estimator, wording=wording),
         queries=asked,
         examples=known,
     )

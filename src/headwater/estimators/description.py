@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.vectors import VectorParts
 from headwater.version import __version__
 
 if TYPE_CHECKING:
@@ -35,10 +36,16 @@ def described(
         "examples": estimator._data.count if store is None else count,
         "store": None if store is None else str(store),
         "parameters": None if parts is None else _parameters(parts),
-        "form": None if parts is None or parts.form is None else repr(parts.form),
+        "form": _form(parts),
         "headwater": __version__,
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def _form(parts: Streamed | None) -> str | None:
+    if isinstance(parts, VectorParts):
+        return repr(parts.vectors)
+    return None if parts is None or parts.form is None else repr(parts.form)
 
 
 def _parameters(parts: Streamed) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from headwater.engine.fingerprint import weights_digest
-from headwater.tasks import LossTask
+from headwater.tasks import Autocast, LogOdds, LossTask
 
 if TYPE_CHECKING:
     from headwater.tasks import Task
@@ -19,6 +19,10 @@ def loss_name(task: Task) -> str:
     Of a Module: its repr, its public settings, and a digest of its tensors (class weights). What a
     function does inside is in no name; the losses of examples are compared for that.
     """
+    if isinstance(task, Autocast):
+        return f"{loss_name(task.task)} under autocast to {task.dtype}"
+    if isinstance(task, LogOdds) and task.task is not None:
+        return f"log-odds of {loss_name(task.task)}"
     if isinstance(task, LossTask):
         loss = task.loss_fn
         name = _module(loss) if isinstance(loss, nn.Module) else _name(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -92,4 +93,13 @@ def refuse_misplaced_queries(inputs: Any) -> None:
             f"inputs is a {type(inputs).__name__}; expected the queries themselves, as the model "
             f"takes them: call once for every batch of a loader, with the batch's inputs and "
             f"targets"
+        )
+
+
+def refuse_stored(dataset: Any, name: str) -> None:
+    """Raises InputError for a store's path in the place of data, where a store can't answer."""
+    if isinstance(dataset, (str, Path)):
+        raise InputError(
+            f"influence_src_dataset is a path, but {name} isn't answered by stores; pass the "
+            f"dataset itself"
         )

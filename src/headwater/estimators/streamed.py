@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import borrowed
-from headwater.engine import (
-    OneBatch,
-    PairScores,
-    Run,
-    SelfInfluence,
-    SummedScores,
-    memory_budget_bytes,
-)
+from headwater.engine import OneBatch, Run, memory_budget_bytes
 from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
+from headwater.estimators.quantities import Quantities
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
 from headwater.query import AllScores, TopK
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
     from headwater.engine import Quantity, TrainingData
     from headwater.engine.run import AnySink
     from headwater.estimators.question import Question
-    from headwater.forms import Projection
+    from headwater.forms import Gradients, Projection
     from headwater.tasks import Task
 
 
@@ -82,6 +76,7 @@ class Streamed:
         form: what gradients are held as: `Projected`, or None for whatever is exact and cheapest.
         memory_budget: bytes, or a text, to be used beyond the model, one batch and the result.
         name: the estimator's name, for progress bars.
+        quantities: what is computed of gradients; None for TracIn's products.
     """
 
     def __init__(
@@ -95,6 +90,7 @@ class Streamed:
         form: Projected | None = None,
         memory_budget: int | str,
         name: str,
+        quantities: Quantities | None = None,
     ) -> None:
         self.net = net
         self.selection = selection
@@ -110,6 +106,11 @@ class Streamed:
         )
         self.memory_budget = memory_budget
         self.name = name
+        self.quantities = Quantities() if quantities is None else quantities
+
+    def projection_for(self, kind: str) -> Callable[[Gradients, int], Gradients]:
+        """What gradients of examples of a kind ("query", "training example") go through."""
+        return self.projection
 
     def with_data(self, data: TrainingData) -> Streamed:
         """The same parts on other examples."""
@@ -122,6 +123,7 @@ class Streamed:
             form=self.form,
             memory_budget=self.memory_budget,
             name=self.name,
+            quantities=self.quantities,
         )
 
     def with_form(self, form: Projected | None) -> Streamed:
@@ -135,6 +137,7 @@ class Streamed:
             form=form,
             memory_budget=self.memory_budget,
             name=self.name,
+            quantities=self.quantities,
         )
 
     def with_series(self, series: BoundSeries) -> Streamed:
@@ -152,7 +155,7 @@ class Streamed:
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every training example's self-influence."""
-        return self.all_of(SelfInfluence, show_progress=show_progress)[0]
+        return self.all_of(self.quantities.own, show_progress=show_progress)[0]
 
     def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
         """All scores.
@@ -231,10 +234,11 @@ class Streamed:
 
     def _quantity(self, question: Question | None) -> Quantity:
         if question is None:
-            return SelfInfluence()
+            return self.quantities.own()
         device = next(self.net.parameters()).device
         queries = OneBatch(question.task, borrow(question.batch, device), question.size)
-        return SummedScores(queries) if question.summed else PairScores(queries)
+        made = self.quantities
+        return made.summed(queries) if question.summed else made.pairs(queries)
 
     def _run(self, show_progress: bool) -> Run:
         return Run(
@@ -249,7 +253,7 @@ class Streamed:
             show_progress=show_progress,
         )
 
-    def _pairs(self, task: Task, batch: Any) -> PairScores:
+    def _pairs(self, task: Task, batch: Any) -> Quantity:
         size = size_of_queries(task, batch)
         device = next(self.net.parameters()).device
-        return PairScores(OneBatch(task, borrow(batch, device), size))
+        return self.quantities.pairs(OneBatch(task, borrow(batch, device), size))

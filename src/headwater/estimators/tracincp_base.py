@@ -28,6 +28,7 @@ from headwater.estimators.misplaced import (
 from headwater.estimators.query_batches import rows_of
 from headwater.estimators.question import Question
 from headwater.estimators.token_influence import TokenInfluence, token_influence
+from headwater.results import TRACIN
 from headwater.tasks import LossTask, ModelOutput, Task
 from headwater.tasks.loss import declared_reduction
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from headwater.engine.run import AnySink
     from headwater.estimators.results import KMostInfluentialResults
-    from headwater.results import Scores
+    from headwater.results import Scores, Wording
 
 
 class TracInCPBase(DataInfluence):
@@ -80,6 +81,8 @@ class TracInCPBase(DataInfluence):
 
     # The names of the parameters that count; set by every estimator that is made of them.
     _selection: tuple[str, ...] = ()
+    # What its scores are in words.
+    _wording: Wording = TRACIN
 
     def __init__(
         self,
@@ -156,8 +159,9 @@ class TracInCPBase(DataInfluence):
             influence(q, n)   = sum over c of rate_c * <grad L(w_c, q), grad L(w_c, n)>
             self_influence(n) = sum over c of rate_c * ||grad L(w_c, n)||^2
 
-        A positive score marks a proponent: training on n lowered q's loss. Gradients are those of
-        single examples, never divided by a batch size.
+        That is TracIn's; another estimator's formula stands in its class. A positive score marks a
+        proponent: training on n lowered q's loss. Gradients are those of single examples, never
+        divided by a batch size.
 
         Args:
             inputs: the queries' model inputs; None asks for self-influence. With a `task`, the
@@ -235,6 +239,7 @@ class TracInCPBase(DataInfluence):
             queries=queries,
             ids=ids,
             measured="output" if self._given_task is None and targets is None else "loss",
+            wording=self._wording,
         )
 
     def _question(
@@ -322,6 +327,11 @@ class TracInCPBase(DataInfluence):
                 its training data is a stream or a store, or `indices` has no such examples.
         """
         parts: Any = getattr(self, "_streamed", None)
+        if parts is not None and not parts.quantities.plain:
+            raise InputError(
+                f"token_influence tells apart the tokens of a sum of products of gradients, which "
+                f"the scores of {self.get_name()} are not; make a TracInCP of the dataset"
+            )
         if parts is None or isinstance(self.influence_src_dataset, (str, Path)):
             raise InputError(
                 f"token_influence goes through the model with the training examples, which "

@@ -6,6 +6,7 @@ from headwater.forms.dot import dot
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
 from headwater.forms.gradients import Gradients
+from headwater.forms.layer_projected import LayerProjection
 from headwater.forms.materialised import Materialised
 from headwater.forms.projected import Projected, Projection
 from headwater.forms.rows import Rows
@@ -18,6 +19,7 @@ __all__ = [
     "Factored",
     "Form",
     "Gradients",
+    "LayerProjection",
     "Materialised",
     "Projected",
     "Projection",

@@ -15,7 +15,7 @@ from headwater.forms.materialised import Materialised
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from headwater.forms.form import Form
@@ -103,6 +103,14 @@ class Gradients:
         """The gradients of the examples from `start` to before `stop`."""
         forms = {block: form.examples(start, stop) for block, form in self.forms.items()}
         return Gradients(forms, min(stop, self.batch_size) - start, self.like)
+
+    def at(self, places: Int[Tensor, " M"]) -> Gradients:
+        """The gradients of the examples in some places."""
+        forms = {
+            block: form.with_tensors(tuple(tensor[places] for tensor in form.tensors))
+            for block, form in self.forms.items()
+        }
+        return Gradients(forms, len(places), self.like)
 
     @property
     def nbytes(self) -> int:

@@ -76,6 +76,11 @@ class Projection:
         self._shapes = shapes
         self._sketches: dict[tuple[int, str], Sketch] = {}
 
+    @property
+    def dim(self) -> int:
+        """The number of numbers D."""
+        return self._form.dim
+
     def __call__(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """The gradients, projected by the maps of a checkpoint.
 

@@ -1,5 +1,23 @@
 """Linear algebra that PyTorch doesn't have."""
 
 from headwater.linalg.count_sketch import CountSketch, draw_count_sketch
+from headwater.linalg.damped_gram import (
+    DampedGram,
+    damped_gram,
+    damping_of,
+    refuse_odd_damping,
+)
+from headwater.linalg.damped_kernel import DampedKernel, damped_kernel
+from headwater.linalg.gaussian import draw_gaussian
 
-__all__ = ["CountSketch", "draw_count_sketch"]
+__all__ = [
+    "CountSketch",
+    "DampedGram",
+    "DampedKernel",
+    "damped_gram",
+    "damped_kernel",
+    "damping_of",
+    "draw_count_sketch",
+    "draw_gaussian",
+    "refuse_odd_damping",
+]

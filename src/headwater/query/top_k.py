@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 Side = Literal["proponents", "opponents"]
 
-# Columns gathered before they are merged: selecting from a few at a time would cost more.
-_GATHERED = 16_384
+# Scores gathered before they are merged (1 MB): selecting from a few columns at a time would cost
+# more time, and from many more memory than the batch that they come from.
+_GATHERED = 2**18
 
 
 class TopK:
@@ -32,6 +33,7 @@ class TopK:
         self._rows = rows
         self._k = k
         self._side = side
+        self._at_once = max(_GATHERED // max(1, rows), 4 * k)
         self._scores: Tensor | None = None
         self._indices = torch.empty(rows, 0, dtype=torch.int64)
         self._waiting: list[Tensor] = []
@@ -47,7 +49,7 @@ class TopK:
         self._waiting.append(block.clone() if block._is_view() else block)
         self._waiting_columns += block.shape[1]
         self._end = start + block.shape[1]
-        if self._waiting_columns >= _GATHERED:
+        if self._waiting_columns >= self._at_once:
             self._merge()
 
     @property
@@ -65,13 +67,16 @@ class TopK:
         if not self._waiting:
             return
         assert self._scores is not None
-        columns = torch.arange(self._end - self._waiting_columns, self._end)
+        kept, first = self._indices.shape[1], self._end - self._waiting_columns
         scores = torch.cat([self._scores, *self._waiting], dim=1)
-        indices = torch.cat([self._indices, columns.expand(self._rows, -1)], dim=1)
         # What was kept before has lower indices than what is new, so among equal scores the one
         # further left wins.
         order = strongest(scores, self._k, largest=self._side == "proponents")
-        self._scores, self._indices = scores.gather(1, order), indices.gather(1, order)
+        indices = order + (first - kept)
+        if kept:
+            before = self._indices.gather(1, order.clamp(max=kept - 1))
+            indices = torch.where(order < kept, before, indices)
+        self._scores, self._indices = scores.gather(1, order), indices
         self._waiting, self._waiting_columns = [], 0
 
 

@@ -8,14 +8,44 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FORMULAS = {
-    "influence": (
+
+@dataclass(frozen=True)
+class Wording:
+    """What an estimator's numbers are, in words; "{measured}" stands for the loss or the output.
+
+    Attributes:
+        formula, unit, sign: of a score with a query.
+        own_formula, own_unit, own_sign: of self-influence.
+    """
+
+    formula: str
+    unit: str
+    own_formula: str = ""
+    own_unit: str = ""
+    sign: str = (
+        "positive: a proponent, training on it lowers the query's {measured}; "
+        "negative: an opponent, training on it raises it"
+    )
+    own_sign: str = (
+        "never negative; high where only the example's own gradient could teach it: a "
+        "wrong label, an outlier, a rare case"
+    )
+
+
+TRACIN = Wording(
+    formula=(
         "influence(q, n) = sum over checkpoints of learning rate * <gradient of q, gradient of n>"
     ),
-    "self_influence": (
-        "self_influence(n) = sum over checkpoints of learning rate * ||gradient of n||^2"
+    unit=(
+        "that of the query's {measured}: by how much it falls, to first order, if each "
+        "checkpoint takes one step of plain SGD on the training example alone"
     ),
-}
+    own_formula=("self_influence(n) = sum over checkpoints of learning rate * ||gradient of n||^2"),
+    own_unit=(
+        "that of the loss: by how much a training example's own loss falls, to first "
+        "order, if each checkpoint takes one step of plain SGD on it alone"
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -27,43 +57,36 @@ class Meaning:
         measured: what is differentiated for a query: "loss" or "output".
         estimator: what the scores were computed by, and of what, by name of the fact.
         steps: what was done to the scores since, such as adding them up.
+        wording: the estimator's.
     """
 
     quantity: Literal["influence", "self_influence"]
     measured: Literal["loss", "output"]
     estimator: Mapping[str, Any]
     steps: tuple[str, ...] = field(default=())
+    wording: Wording = TRACIN
 
     @property
     def formula(self) -> str:
         """The sum that a score is."""
-        return _FORMULAS[self.quantity]
+        return self.wording.own_formula if self._is_own else self._said(self.wording.formula)
 
     @property
     def unit(self) -> str:
         """What one is, in the terms of the loss."""
-        if self.quantity == "self_influence":
-            return (
-                "that of the loss: by how much a training example's own loss falls, to first "
-                "order, if each checkpoint takes one step of plain SGD on it alone"
-            )
-        return (
-            f"that of the query's {self.measured}: by how much it falls, to first order, if each "
-            f"checkpoint takes one step of plain SGD on the training example alone"
-        )
+        return self.wording.own_unit if self._is_own else self._said(self.wording.unit)
 
     @property
     def sign(self) -> str:
         """What positive and negative say."""
-        if self.quantity == "self_influence":
-            return (
-                "never negative; high where only the example's own gradient could teach it: a "
-                "wrong label, an outlier, a rare case"
-            )
-        return (
-            f"positive: a proponent, training on it lowers the query's {self.measured}; "
-            f"negative: an opponent, training on it raises it"
-        )
+        return self.wording.own_sign if self._is_own else self._said(self.wording.sign)
+
+    @property
+    def _is_own(self) -> bool:
+        return self.quantity == "self_influence"
+
+    def _said(self, text: str) -> str:
+        return text.replace("{measured}", self.measured)
 
     def after(self, step: str) -> Meaning:
         """The same, with one more thing done to the scores."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from headwater.store.scratch import Scratch
+
 # By form, the attributes beside its tensors.
 _ATTRIBUTES: dict[str, tuple[type[Form], tuple[str, ...], int]] = {
     "factored": (Factored, ("bias", "layout"), 2),
@@ -105,15 +107,19 @@ def restore(
     start: int,
     stop: int,
     like: Tensor,
+    scratch: Scratch,
 ) -> Gradients:
     """The gradients of the examples from `start` to before `stop`, in the dtype of `like`.
+
+    They last until the next with the same scratch.
 
     Raises:
         StoreCorruptError: the description isn't one that `describe` gives.
     """
     try:
         forms = {
-            tuple(told["block"]): _restore(told, tensors, start, stop, like) for told in description
+            tuple(told["block"]): _restore(told, tensors, start, stop, like, scratch)
+            for told in description
         }
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorruptError(f"a shard describes no known form ({error})") from error
@@ -121,10 +127,15 @@ def restore(
 
 
 def _restore(
-    told: dict[str, Any], tensors: Mapping[str, Tensor], start: int, stop: int, like: Tensor
+    told: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    start: int,
+    stop: int,
+    like: Tensor,
+    scratch: Scratch,
 ) -> Form:
     if told["form"] == "summed":
-        uses = [_restore(use, tensors, start, stop, like) for use in told["parts"]]
+        uses = [_restore(use, tensors, start, stop, like, scratch) for use in told["parts"]]
         return Summed(tuple(uses))
     cls, attributes, count = _ATTRIBUTES[told["form"]]
     if len(told["tensors"]) != count:
@@ -132,7 +143,8 @@ def _restore(
     parts = []
     for name in told["tensors"]:
         tensor = tensors[name][start:stop]
-        parts.append(tensor.to(like.dtype if tensor.is_floating_point() else torch.int64))
+        dtype = like.dtype if tensor.is_floating_point() else torch.int64
+        parts.append(scratch.converted(name, tensor, dtype))
     form = cls(*parts, **{key: told[key] for key in attributes})
     if "exponents" not in told:
         return form

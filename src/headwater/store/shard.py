@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from headwater.errors import StoreCorruptError
+from headwater.store.scratch import Scratch
 from headwater.store.serialised import Pool, describe, restore
 
 if TYPE_CHECKING:
@@ -145,9 +146,21 @@ class Shard:
         numbers = sum(t.numel() for t in self._tensors.values() if t.is_floating_point())
         return -(-numbers // max(1, self.entry.rows))
 
-    def gradients(self, start: int, stop: int, like: Tensor) -> list[Gradients]:
-        """The gradients of the examples in places `start` to before `stop`, deleted ones too."""
-        return [restore(layout, self._tensors, start, stop, like) for layout in self._layout]
+    def gradients(
+        self, start: int, stop: int, like: Tensor, scratch: Scratch | None = None
+    ) -> list[Gradients]:
+        """The gradients of the examples in places `start` to before `stop`, deleted ones too.
+
+        Args:
+            start: the first place.
+            stop: the place after the last.
+            like: an empty tensor of the dtype to compute in.
+            scratch: to convert in, by a caller that is done with the gradients before the next.
+        """
+        scratch = scratch or Scratch()
+        return [
+            restore(layout, self._tensors, start, stop, like, scratch) for layout in self._layout
+        ]
 
     def compacted(self, number: int, binding: str) -> bytes:
         """The bytes of a shard of this one's live examples only, every number as it is here."""

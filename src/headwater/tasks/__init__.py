@@ -1,5 +1,6 @@
 """What is differentiated: a model and a batch become one loss per example."""
 
+from headwater.tasks.autocast import Autocast
 from headwater.tasks.huggingface import (
     CausalLanguageModelling,
     HuggingFaceTask,
@@ -8,13 +9,16 @@ from headwater.tasks.huggingface import (
     TokenClassification,
     TokenTask,
 )
+from headwater.tasks.log_odds import LogOdds
 from headwater.tasks.loss import LossTask
 from headwater.tasks.output import ModelOutput
 from headwater.tasks.task import LossSum, Task
 
 __all__ = [
+    "Autocast",
     "CausalLanguageModelling",
     "HuggingFaceTask",
+    "LogOdds",
     "LossSum",
     "LossTask",
     "ModelOutput",

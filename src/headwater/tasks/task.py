@@ -14,6 +14,7 @@ from headwater.tasks import batch as batches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from jaxtyping import Float
     from torch import nn
 
@@ -31,6 +32,11 @@ class Task(ABC):
     The one method to write is `losses`. A subclass may read batches of any kind: tuples, dicts,
     objects of its own.
     """
+
+    @property
+    def rounds_to(self) -> torch.dtype | None:
+        """The least precise dtype in which losses are computed; None: the one that they have."""
+        return None
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:

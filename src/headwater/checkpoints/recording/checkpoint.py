@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from headwater.checkpoints.recording.entry import Setting
+from headwater.checkpoints.recording.manifest import GRADIENT
 from headwater.errors import RecordingError
 
 
@@ -66,6 +67,24 @@ class RecordedCheckpoint(os.PathLike[str]):
         Raises:
             RecordingError: they weren't recorded.
         """
+        return {kind: each for kind, each in self._beside().items() if kind != GRADIENT}
+
+    def gradient(self) -> dict[str, Tensor]:
+        """The gradient that the update was taken with, by parameter, on the CPU.
+
+        Raises:
+            RecordingError: it wasn't recorded.
+        """
+        found = self._beside().get(GRADIENT)
+        if found is None:
+            raise RecordingError(
+                f"{self.path.name} was recorded without the gradient of its update, by an earlier "
+                f"headwater; record again with CheckpointRecorder(..., moments=True)"
+            )
+        return found
+
+    def _beside(self) -> dict[str, dict[str, Tensor]]:
+        """All that was recorded beside the weights, by kind and then by parameter."""
         if self.moments_path is None:
             raise RecordingError(
                 f"{self.path.name} was recorded without the optimizer's moments; record with "

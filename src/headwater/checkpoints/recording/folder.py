@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +16,7 @@ from headwater.checkpoints.recording.manifest import (
     WEIGHTS_NAME,
     Manifest,
 )
+from headwater.checkpoints.recording.steps_entry import END
 from headwater.errors import (
     RecordingCorruptError,
     RecordingExistsError,
@@ -151,6 +152,14 @@ class RecordingFolder:
             raise
         return FileEntry(name, size)
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Within, what goes wrong in adding to a file is a RecordingWriteError."""
+        try:
+            yield
+        except OSError as error:
+            raise self._failed(error, f"{name} can't be written") from error
+
     def commit(self, manifest: Manifest) -> None:
         """Makes this the recording's state, and removes what belongs to it no more.
 
@@ -160,6 +169,10 @@ class RecordingFolder:
         data = manifest.to_bytes()
         self.write(MANIFEST, lambda path: _write_bytes(path, data))
         self.clean(manifest.files)
+
+    def remove(self, name: str) -> None:
+        """Removes a file that belongs to no state, if it is there."""
+        (self.path / name).unlink(missing_ok=True)
 
     def clean(self, kept: set[str]) -> None:
         """Removes checkpoints of no state: those that were thinned out, leftovers of a kill."""
@@ -172,6 +185,8 @@ class RecordingFolder:
             for path in files:
                 if WEIGHTS_NAME.fullmatch(path.name) and f"{prefix}{path.name}" not in kept:
                     path.unlink(missing_ok=True)
+        if END not in kept:
+            self.remove(END)
 
     def _files_in(self, name: str) -> list[Path]:
         folder = self.path / name

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.checkpoints.recording.entry import Entry
+from headwater.checkpoints.recording.steps_entry import StepsEntry
 from headwater.errors import RecordingCorruptError, RecordingVersionError
 
 FORMAT = "headwater-recording"
-VERSION = 1
+# The second version is the first with a list of updates, and is written only where there is one.
+VERSIONS = (1, 2)
 MANIFEST = "recording.json"
 WEIGHTS_NAME = re.compile(r"step-\d{9,}\.safetensors")
 # Moments in a folder below, where whoever reads the weights one by one doesn't take them for some.
 MOMENTS_FOLDER = "moments"
+# The kind under which the gradient of the update stands among them.
+GRADIENT = "gradient"
 
 Layout = tuple[tuple[str, ...], ...]
 """The names of the parameters in every parameter group."""
@@ -34,6 +38,7 @@ class Manifest:
         layouts: the parameter groups that optimizers had, each layout once.
         checkpoints: the committed checkpoints, by step.
         versions: of the libraries that wrote it; for people, never compared.
+        steps: the list of updates; None where their batches weren't noted.
     """
 
     model: Mapping[str, Any]
@@ -42,17 +47,19 @@ class Manifest:
     layouts: tuple[Layout, ...] = ()
     checkpoints: tuple[Entry, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    steps: StepsEntry | None = None
 
     @property
     def files(self) -> set[str]:
         """The paths, within the folder, of all committed files."""
-        return {file.file for entry in self.checkpoints for file in entry.files}
+        files = {file.file for entry in self.checkpoints for file in entry.files}
+        return files if self.steps is None else files | {file.file for file in self.steps.files}
 
     def to_bytes(self) -> bytes:
         """The manifest as it stands on disk."""
         contents: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSIONS[0] if self.steps is None else VERSIONS[1],
             "model": self.model,
             "every": self.every,
             "stride": self.stride,
@@ -60,6 +67,8 @@ class Manifest:
             "checkpoints": [entry.to_json() for entry in self.checkpoints],
             "versions": self.versions,
         }
+        if self.steps is not None:
+            contents["steps"] = self.steps.to_json()
         contents["checksum"] = hashlib.sha256(_canonical(contents)).hexdigest()
         return json.dumps(contents, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
@@ -76,11 +85,11 @@ class Manifest:
             found, version = contents["format"], contents["version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(error) from error
-        if found != FORMAT or version != VERSION:
+        if found != FORMAT or version not in VERSIONS:
             raise RecordingVersionError(
                 f"{MANIFEST} is {found!r} version {version!r}; this headwater reads {FORMAT!r} "
-                f"version {VERSION}. Use the headwater that wrote it, or pass the checkpoint files "
-                f"as a list with learning_rates=[...]"
+                f"version {' and '.join(map(str, VERSIONS))}. Use the headwater that wrote it, or "
+                f"pass the checkpoint files as a list with learning_rates=[...]"
             )
         try:
             checksum = contents.pop("checksum")
@@ -94,7 +103,8 @@ class Manifest:
                 tuple(tuple(group) for group in layout) for layout in contents.pop("layouts")
             )
             entries = tuple(Entry.from_json(told) for told in contents.pop("checkpoints"))
-            manifest = cls(layouts=layouts, checkpoints=entries, **contents)
+            steps = StepsEntry.from_json(contents.pop("steps")) if version == VERSIONS[1] else None
+            manifest = cls(layouts=layouts, checkpoints=entries, steps=steps, **contents)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(error) from error
         for entry in entries:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headwater.checkpoints.rates import as_rate, is_number, scalar
 from headwater.checkpoints.recording.entry import Setting, plain
-from headwater.checkpoints.recording.manifest import Layout
+from headwater.checkpoints.recording.manifest import GRADIENT, Layout
 from headwater.errors import InputError
 
 
@@ -96,6 +96,19 @@ def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
             elif is_number(value):
                 found[f"{slot}/{name}"] = torch.tensor(scalar(value))
     return found
+
+
+def gradient_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The gradient that the coming update is taken with, as "gradient/fc1.weight".
+
+    That of the batch, and of several that were accumulated, after clipping.
+    """
+    own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {
+        f"{GRADIENT}/{name}": parameter.grad.to_dense()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and id(parameter) in own
+    }
 
 
 def _sayable(value: object) -> bool:

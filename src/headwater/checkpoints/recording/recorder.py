@@ -18,13 +18,17 @@ from headwater.checkpoints.recording.entry import Entry, FileEntry
 from headwater.checkpoints.recording.folder import RecordingFolder, is_recording, read_manifest
 from headwater.checkpoints.recording.manifest import MOMENTS_FOLDER, Layout, Manifest
 from headwater.checkpoints.recording.mean_loss import MeanLoss
+from headwater.checkpoints.recording.noted_steps import NotedSteps
 from headwater.checkpoints.recording.optimizer import (
+    gradient_of,
     kind_of,
     layout_of,
     moments_of,
     settings_of,
     torch_optimizer,
 )
+from headwater.checkpoints.recording.step_log import log_before
+from headwater.checkpoints.recording.steps_entry import END, LOG
 from headwater.checkpoints.recording.thinning import thinned_stride
 from headwater.checkpoints.recording.weights import (
     apart,
@@ -43,6 +47,8 @@ from headwater.errors import (
 from headwater.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Self
 
 
@@ -90,8 +96,9 @@ class CheckpointRecorder:
         keep: how many checkpoints remain at the most, at least 2. Where it would be more, every
             second one goes and the distance doubles, so that those that remain are spaced evenly
             and the first is always among them. None keeps all.
-        moments: whether the optimizer's own tensors (momentum, Adam's moments) are written too, for
-            methods that know the optimizer. They take as much again as the model, up to twice.
+        moments: whether the optimizer's own tensors (momentum, Adam's moments) and the gradient of
+            the update are written too, for methods that know the optimizer. They take twice as much
+            again as the model, with Adam three times.
         start: how many updates the model has had already, when training is resumed.
         overwrite: whether a recording that is in the folder may be removed.
 
@@ -147,6 +154,7 @@ class CheckpointRecorder:
         except BaseException:
             self._folder.close()
             raise
+        self._noted = NotedSteps(self._folder, self._manifest.steps, start)
         self._hook = self._optimizer.register_step_pre_hook(self._before_update)
 
     def __enter__(self) -> Self:
@@ -182,6 +190,26 @@ class CheckpointRecorder:
         self._mean_loss.add(loss)
         self._unanswered += 1
 
+    def batch(self, examples: Iterable[int] | Tensor) -> None:
+        """Note which examples the next update's batch is of, right before their forward pass.
+
+        With this, for every update from the first on, the run can be taken again by a
+        `TrainingRun`: beside the checkpoints the recording then lists every update with its
+        examples, the optimizer's settings, and the state of PyTorch's random number generator on
+        the CPU where the forward pass draws from it, as dropout does; and, when it is closed, the
+        weights at the end. The list counts up to the last checkpoint until then.
+
+        Args:
+            examples: the places of the batch's examples in the training data, in the batch's order.
+
+        Raises:
+            InputError: they are no such places; or the batch before had no update of its own, as
+                where gradients of several batches are added up; or updates went by without.
+        """
+        if self._closed:
+            raise InputError("the recorder is closed; note batches within its `with` block")
+        self._noted.note(examples, self._step)
+
     def close(self) -> None:
         """Stop recording, and let others write to the folder. A second call does nothing.
 
@@ -190,7 +218,10 @@ class CheckpointRecorder:
         """
         if self._closed:
             return
-        self._stop()
+        try:
+            self._end()
+        finally:
+            self._stop()
         if self._unanswered > _UNUSUAL * self._usual:
             warnings.warn(
                 f"{self._unanswered} losses were noted since the last update that the watched "
@@ -201,9 +232,18 @@ class CheckpointRecorder:
                 stacklevel=2,
             )
 
+    def _end(self) -> None:
+        """Lists the updates since the last checkpoint, and writes the weights after them."""
+        entry = self._noted.listed()
+        if entry is not None:
+            end = self._write(END, state_tensors(self._model), {"step": str(self._step)})
+            self._manifest = replace(self._manifest, steps=replace(entry, end=end))
+            self._folder.commit(self._manifest)
+
     def _stop(self) -> None:
         if not self._closed:
             self._closed = True
+            self._noted.close()
             self._hook.remove()
             self._folder.close()
 
@@ -217,12 +257,13 @@ class CheckpointRecorder:
         if not found.checkpoints or (overwrite and not start):
             # Before any checkpoint, so that one without a manifest is never ours to remove.
             self._folder.commit(fresh)
+            self._folder.remove(LOG)
             return fresh
         if not start:
-            steps = [entry.step for entry in found.checkpoints]
+            taken = [entry.step for entry in found.checkpoints]
             raise RecordingExistsError(
-                f"{path} has a recording of {len(steps)} checkpoints, of steps {steps[0]} to "
-                f"{steps[-1]}: to go on with that training run, pass start=, the number of updates "
+                f"{path} has a recording of {len(taken)} checkpoints, of steps {taken[0]} to "
+                f"{taken[-1]}: to go on with that training run, pass start=, the number of updates "
                 f"that the model has had; to record another one, name a new folder, or pass "
                 f"overwrite=True to remove what is there"
             )
@@ -234,14 +275,26 @@ class CheckpointRecorder:
             )
         kept = tuple(entry for entry in found.checkpoints if entry.step < start)
         # Of the present model too: it may have been renamed.
-        manifest = self._thinned(replace(found, model=described, checkpoints=kept))
+        steps = None if found.steps is None else log_before(path, start)
+        if found.steps is not None and steps is None:
+            warnings.warn(
+                f"the list of updates in {path} doesn't go up to update {start}, so that the run "
+                f"can be taken again from a later checkpoint only, and with moments=True",
+                HeadwaterWarning,
+                stacklevel=4,
+            )
+        manifest = self._thinned(replace(found, model=described, checkpoints=kept, steps=steps))
         self._folder.commit(manifest)
+        if steps is None:
+            self._folder.remove(LOG)
         return manifest
 
     def _before_update(self, *_: object) -> None:
         step = self._step
+        self._noted.refuse_none(step)
         if step % self._manifest.stride == 0:
             self._take(step)
+        self._noted.taken(step, self._model, self._optimizer)
         # Only now: an update that couldn't be recorded isn't taken either.
         self._step = step + 1
         self._usual = max(self._usual, self._unanswered)
@@ -263,6 +316,7 @@ class CheckpointRecorder:
         moments: FileEntry | None = None
         if self._moments:
             found = moments_of(self._optimizer, self._model)
+            found.update(gradient_of(self._optimizer, self._model))
             moments = self._write(f"{MOMENTS_FOLDER}/{name}", found, {"step": str(step)})
         entry = Entry(
             step=step,
@@ -274,7 +328,12 @@ class CheckpointRecorder:
             layout=place,
             settings=settings,
         )
-        manifest = replace(manifest, layouts=layouts, checkpoints=(*manifest.checkpoints, entry))
+        manifest = replace(
+            manifest,
+            layouts=layouts,
+            checkpoints=(*manifest.checkpoints, entry),
+            steps=self._noted.listed(),
+        )
         self._folder.commit(manifest)
         self._manifest = manifest
 

@@ -75,22 +75,14 @@ class CheckpointSeries(Sequence[RecordedCheckpoint]):
         if not isinstance(folder, str | os.PathLike):
             raise InputError(f"folder is a {type(folder).__name__}; expected a path")
         path = Path(folder)
-        rule = rule_of("recorded" if rates is None else rates)
+        rule_of("recorded" if rates is None else rates)
         manifest = read_manifest(path)
         if not manifest.checkpoints:
             raise NoCheckpointsError(
                 f"the recording in {path} has no checkpoint yet; the first is committed before the "
                 f"optimizer's first update"
             )
-        checkpoints = []
-        for entry in manifest.checkpoints:
-            groups = tuple(
-                ParameterGroup(names, settings, rule(entry.optimizer, settings, _called(entry)))
-                for names, settings in zip(
-                    manifest.layouts[entry.layout], entry.settings, strict=True
-                )
-            )
-            checkpoints.append(_checkpoint(path, entry, groups))
+        checkpoints = recorded_checkpoints(path, manifest, "recorded" if rates is None else rates)
         notes = assumption_notes(manifest.checkpoints, "recorded" if rates is None else rates)
         if notes and rates is None:
             warnings.warn(
@@ -166,6 +158,19 @@ class CheckpointSeries(Sequence[RecordedCheckpoint]):
         lines += [f"  note: {note}" for note in self.notes]
         lines += [f"  reason: {self.reason}"] if self.reason else []
         return "\n".join(lines)
+
+
+def recorded_checkpoints(path: Path, manifest: Manifest, rates: Rates) -> list[RecordedCheckpoint]:
+    """The checkpoints of a recording, in the order of training; see `CheckpointSeries.open`."""
+    rule = rule_of(rates)
+    checkpoints = []
+    for entry in manifest.checkpoints:
+        groups = tuple(
+            ParameterGroup(names, settings, rule(entry.optimizer, settings, _called(entry)))
+            for names, settings in zip(manifest.layouts[entry.layout], entry.settings, strict=True)
+        )
+        checkpoints.append(_checkpoint(path, entry, groups))
+    return checkpoints
 
 
 def _checkpoint(path: Path, entry: Entry, groups: tuple[ParameterGroup, ...]) -> RecordedCheckpoint:

@@ -38,6 +38,8 @@ OPTIONAL = (
     "memory_budget",
     "projection",
     "report_options",
+    "train",
+    "training",
 )
 _NEAR = 0.6
 _VERY_NEAR = 0.85

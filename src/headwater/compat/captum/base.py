@@ -148,11 +148,13 @@ class TracInCPBase(DataInfluence):
 
             self_influence(n) = sum over c of rate_c * ||grad L(w_c, n)||^2
 
+        Where a class takes `outer_loop_by_checkpoints`, as Captum's do, it has no effect: the order
+        of the loops is chosen by memory.
+
         Args:
             inputs: the examples: a batch or a DataLoader, as for `influence`; None takes the
                 training examples.
             show_progress: whether a bar over the batches is shown, on stderr.
-            outer_loop_by_checkpoints: has no effect: the order of the loops is chosen by memory.
 
         Returns:
             on the model's device, `(N,)`.

@@ -34,7 +34,7 @@ class TracInCP(TracInCPBase):
         sample_wise_grads_per_batch: which of the two `loss_fn` and `test_loss_fn` are. Both are
             computed the same way, at the same speed, for any layer.
         model, train_dataset, checkpoints, checkpoints_load_func, batch_size, test_loss_fn: see
-        `TracInCPBase`.
+            `TracInCPBase`.
 
     Raises:
         CaptumLossError: `loss_fn.reduction` contradicts `sample_wise_grads_per_batch`.

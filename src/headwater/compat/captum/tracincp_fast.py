@@ -32,7 +32,7 @@ class TracInCPFast(TracInCPBase):
             that, the sum.
         vectorize: has no effect: gradients are always computed for a whole batch at once.
         model, train_dataset, checkpoints, checkpoints_load_func, batch_size, test_loss_fn: see
-        `TracInCPBase`.
+            `TracInCPBase`.
 
     Raises:
         CaptumArgumentError: `loss_fn` is None.

@@ -22,6 +22,7 @@ from headwater.estimators.stored.sample_losses import (
     tolerance_of,
 )
 from headwater.estimators.streamed import Streamed
+from headwater.estimators.vectors import VectorForm, VectorParts
 from headwater.forms import Projected
 from headwater.version import __version__
 
@@ -192,7 +193,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
+def parts_of(estimator: Any, form: StoredForm | Projected | VectorForm | None) -> Streamed:
     """An estimator's parts, with the form that its store is to have.
 
     Raises:
@@ -200,11 +201,13 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             generator, or the form is unknown.
     """
     parts = getattr(estimator, "_streamed", None)
-    if not isinstance(parts, Streamed):
+    if not isinstance(parts, Streamed) or not (
+        parts.quantities.plain or isinstance(parts, VectorParts)
+    ):
         raise InputError(
-            f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP or "
-            f"TracInCPFast: GradientStore.build(estimator, path), and opened by "
-            f"GradientStore.open(path, estimator)"
+            f"estimator is a {type(estimator).__name__}; a store is built from a TracInCP, "
+            f"TracInCPFast, GradDot, TRAK, LoGra or LESS: GradientStore.build(estimator, path), "
+            f"and opened by GradientStore.open(path, estimator)"
         )
     source = estimator.influence_src_dataset
     if isinstance(source, (str, Path)):
@@ -213,7 +216,14 @@ def parts_of(estimator: Any, form: StoredForm | Projected | None) -> Streamed:
             f"call its influence(), or make an estimator of the dataset"
         )
     refuse_generator(parts.series)
-    if form is None:
+    if isinstance(parts, VectorParts):
+        if form is not None and not isinstance(form, VectorForm):
+            raise InputError(
+                f"form is {form!r}, but a store of a {parts.vectors.method} keeps its own vectors; "
+                f"leave form out"
+            )
+        return parts
+    if form is None or isinstance(form, VectorForm):
         return parts
     if form in ("factored", "materialised"):
         return parts.with_form(None)
@@ -240,13 +250,28 @@ def path_of(path: Any) -> Path:
 
 def form_name(form: StoredForm | Projected | None, parts: Streamed) -> dict[str, Any]:
     """How a manifest says what gradients are stored as."""
+    if isinstance(parts, VectorParts):
+        return parts.vectors.name
     if parts.form is not None:
         return {"kind": "projected", "dim": parts.form.dim, "seed": parts.form.seed}
     return {"kind": form or "factored"}
 
 
-def form_from_name(name: Mapping[str, Any]) -> StoredForm | Projected:
+def form_of(parts: Streamed, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The form that parts have, to be held against a store's.
+
+    Gradients can be put in whatever form a store has them; a method's vectors are its own.
+    """
+    vectors = stored["kind"] == "vectors"
+    if isinstance(parts, VectorParts) or vectors:
+        return form_name(None, parts)
+    return dict(stored)
+
+
+def form_from_name(name: Mapping[str, Any]) -> StoredForm | Projected | VectorForm:
     """The form of which a manifest says this."""
+    if name["kind"] == "vectors":
+        return VectorForm.from_name(name)
     if name["kind"] == "projected":
         return Projected(name["dim"], name["seed"])
     kind: StoredForm = name["kind"]

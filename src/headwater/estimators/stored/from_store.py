@@ -12,11 +12,12 @@ from headwater.estimators.stored.binding import (
     complete_manifest,
     form_from_name,
     form_name,
+    form_of,
     model_binding,
     refuse_mismatch,
 )
 from headwater.estimators.stored.sample_losses import tolerance_of
-from headwater.estimators.stored.snapshot import Snapshot
+from headwater.estimators.stored.vector_snapshot import snapshot_of
 from headwater.forms import Projected
 from headwater.store import StoreFolder
 
@@ -95,15 +96,18 @@ class FromStore:
         given = model_binding(parts)
         if not without_checkpoints:
             given |= checkpoints_binding(parts)
+        stored_form = manifest.binding["form"]
         if parts.form is not None:
             given["form"] = form_name(None, parts)
+        else:
+            given["form"] = form_of(parts, stored_form)
         stored = {field: manifest.binding.get(field) for field in given}
         refuse_mismatch(stored, given, tolerance=tolerance_of(parts.net))
-        form = form_from_name(manifest.binding["form"])
+        form = form_from_name(stored_form)
         stored_as = parts.with_form(form if isinstance(form, Projected) else None)
         self._path = path
         self._without_checkpoints = without_checkpoints
-        self._snapshot = Snapshot(stored_as, manifest, folder.open_shards(manifest))
+        self._snapshot = snapshot_of(stored_as, manifest, folder.open_shards(manifest))
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
         """Every stored example's self-influence."""

@@ -21,14 +21,15 @@ from headwater.estimators.stored.binding import (
     complete_manifest,
     form_from_name,
     form_name,
+    form_of,
     parts_of,
     path_of,
 )
 from headwater.estimators.stored.example_ids import refuse_odd_ids, refuse_other_ids
 from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
-from headwater.estimators.stored.snapshot import Snapshot
 from headwater.estimators.stored.store_files import store_info
+from headwater.estimators.stored.vector_snapshot import snapshot_of
 from headwater.estimators.stored.writing import (
     DTYPES,
     Filling,
@@ -83,13 +84,16 @@ class GradientStore:
         """A store of the gradients of an estimator's training data; goes on where a build stopped.
 
         Args:
-            estimator: a `TracInCP` or `TracInCPFast`.
+            estimator: a `TracInCP`, `TracInCPFast` or `GradDot`; or a `TRAK`, `LoGra` or `LESS`, of
+                which the vectors are kept that its scores are made of, and the store answers as it
+                does.
             path: a folder, which is made; an interrupted build of the same in it goes on, and one
                 that had ended is returned as it is.
             form: "factored" keeps the factors of layers or, where those are more numbers, their
                 gradients, which is exact and small; "materialised" writes all gradients out;
                 `Projected(dim, seed)` keeps one vector of dim numbers per example for all
-                checkpoints. None takes the estimator's own form, or "factored".
+                checkpoints. None takes the estimator's own form, or "factored". TRAK, LoGra and
+                LESS have their own.
             dtype: what numbers are stored as.
             ids: the examples' own names, texts or ints, all different; None numbers them from 0.
             show_progress: whether there is a bar, and the predicted size, on stderr.
@@ -153,7 +157,7 @@ class GradientStore:
         manifest = complete_manifest(folder)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
-        binding_of(parts, form=stored["form"], dtype=stored["dtype"], stored=stored)
+        binding_of(parts, form=form_of(parts, stored["form"]), dtype=stored["dtype"], stored=stored)
         return cls(folder.path, estimator, parts, manifest)
 
     def __repr__(self) -> str:
@@ -261,6 +265,7 @@ class GradientStore:
             queries=queries,
             ids=self.ids,
             measured="loss" if has_task or targets is not None else "output",
+            wording=self._estimator._wording,
         )
 
     def append(
@@ -327,7 +332,7 @@ class GradientStore:
         return self._estimator._query_task(arguments, targets)
 
     def _show(self, manifest: Manifest) -> None:
-        self._snapshot = Snapshot(self._parts, manifest, self._folder.open_shards(manifest))
+        self._snapshot = snapshot_of(self._parts, manifest, self._folder.open_shards(manifest))
 
     @property
     def _manifest(self) -> Manifest:

@@ -87,15 +87,7 @@ class Snapshot:
         approximate: int | None = None,
     ) -> StoreTopK:
         """The strongest examples of every query; see `scores` and `GradientStore.top_k`."""
-        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
-            raise InputError(f"k is {k!r}; expected an int of at least 0")
-        if side not in ("proponents", "opponents"):
-            raise InputError(f"side is {side!r}; expected 'proponents' or 'opponents'")
-        for name, count in (("recompute", recompute), ("approximate", approximate)):
-            if count is not None and (not (isinstance(count, int) and count >= max(1, k))):
-                raise InputError(
-                    f"{name} is {count!r}; expected a number of candidates, at least k"
-                )
+        self._refuse_odd(k, side, recompute=recompute, approximate=approximate)
         queries = self._queries(task, batch)
         second_stage = recompute is not None and not self._is_exact
         wanted = max(k, recompute or 0) if second_stage else k
@@ -121,6 +113,18 @@ class Snapshot:
         ids = self.ids
         named = [[ids[place] for place in row] for row in indices.tolist()]
         return StoreTopK(indices, scores, named, exact)
+
+    @staticmethod
+    def _refuse_odd(k: int, side: str, **candidates: int | None) -> None:
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
+            raise InputError(f"k is {k!r}; expected an int of at least 0")
+        if side not in ("proponents", "opponents"):
+            raise InputError(f"side is {side!r}; expected 'proponents' or 'opponents'")
+        for name, count in candidates.items():
+            if count is not None and (not (isinstance(count, int) and count >= max(1, k))):
+                raise InputError(
+                    f"{name} is {count!r}; expected a number of candidates, at least k"
+                )
 
     @property
     def _is_exact(self) -> bool:

@@ -18,6 +18,7 @@ from headwater.errors import InputError, StoreWriteError
 from headwater.estimators.stored.answers import one_vector, smallest, written_out
 from headwater.estimators.stored.binding import checkpoint_weights
 from headwater.estimators.stored.example_ids import refuse_odd_ids
+from headwater.estimators.vectors import VectorParts
 from headwater.forms import Gradients
 from headwater.store import shard_contents
 
@@ -45,6 +46,8 @@ def stored_parts(recorded: Recorded, binding: Mapping[str, Any]) -> list[Gradien
     kind = binding["form"]["kind"]
     if kind == "projected":
         return [one_vector(recorded.by_checkpoint, checkpoint_weights(binding))]
+    if kind == "vectors":
+        return recorded.by_checkpoint
     if kind == "materialised":
         return [written_out(gradients) for gradients in recorded.by_checkpoint]
     return [smallest(gradients) for gradients in recorded.by_checkpoint]
@@ -55,7 +58,7 @@ def gradient_pass(
 ) -> GradientPass:
     """A pass over some examples by the parts of an estimator."""
     parameters = dict(parts.net.named_parameters())
-    form = parts.form
+    form = parts.vectors if isinstance(parts, VectorParts) else parts.form
     numbers = sum(parameters[name].numel() for name in parts.selection)
     return GradientPass(
         parts.net,
@@ -63,7 +66,7 @@ def gradient_pass(
         parts.series,
         data,
         task,
-        projection=parts.projection,
+        projection=parts.projection_for(kind),
         budget=memory_budget_bytes(parts.memory_budget),
         extra_numbers=numbers if form is None else form.dim,
         kind=kind,

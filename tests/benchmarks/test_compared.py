@@ -7,7 +7,7 @@ from torch import nn
 
 from benchmarks import smaller
 from benchmarks.agreement import difference, from_autograd, reference
-from benchmarks.methods import HEADWATER, METHODS
+from benchmarks.compared import HEADWATER, METHODS
 from benchmarks.peers.covered import modules_of, parameters_of
 from benchmarks.workloads import WORKLOADS, Workload, case, changed
 

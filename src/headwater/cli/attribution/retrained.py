@@ -1,0 +1,99 @@
+"""How an attribution file says that its model is trained again."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.utils.data import DataLoader, default_collate
+
+from headwater.errors import AttributionFileError
+from headwater.evaluation import FunctionRetraining, Recipe, RecipeRetraining, TrainedRun
+from headwater.evaluation.objective import Objective
+
+if TYPE_CHECKING:
+    from headwater.cli.attribution.attribution_file import AttributionFile
+    from headwater.evaluation import Retraining
+
+
+def retraining_of(given: AttributionFile) -> Retraining:
+    """By the file's recipe `training`, or else by its function `train(dataset, seed)`.
+
+    Raises:
+        AttributionFileError: it has neither, or one of the wrong kind.
+    """
+    recipe = given.setting("training")
+    if recipe is not None:
+        return recipe_retraining_of(given)
+    train = given.setting("train")
+    if train is None or not _takes_dataset_and_seed(train):
+        raise AttributionFileError(
+            f"{given.path} doesn't say how to train the model again; expected a recipe, "
+            f"`training = headwater.evaluation.Recipe(epochs=..., batch_size=..., "
+            f"learning_rate=...)`, or a function `train(dataset, seed)` that returns a trained "
+            f"model"
+        )
+    return FunctionRetraining(train=train, **_arguments(given))
+
+
+def recipe_retraining_of(given: AttributionFile) -> RecipeRetraining:
+    """By the file's recipe.
+
+    Raises:
+        AttributionFileError: it has none.
+    """
+    recipe = given.setting("training")
+    if not isinstance(recipe, Recipe):
+        came = "doesn't define it" if recipe is None else f"has a {type(recipe).__name__} there"
+        raise AttributionFileError(
+            f"this needs `training = headwater.evaluation.Recipe(...)`, and {given.path} {came}"
+        )
+    return RecipeRetraining(recipe=recipe, **_arguments(given))
+
+
+def trained_run_of(given: AttributionFile, *, seed: int) -> TrainedRun:
+    """The run that the file's checkpoints are of."""
+    options = {
+        name: given.setting(name)
+        for name in ("checkpoints_load_func", "batch_size", "memory_budget")
+        if given.setting(name) is not None
+    }
+    rates = given.value("learning_rates", None)
+    if rates is not None:
+        options["learning_rates"] = rates
+    return TrainedRun(
+        model=given.model,
+        train_dataset=given.train_dataset,
+        checkpoints=given.checkpoints,
+        loss_fn=Objective(given.loss_fn, given.task).loss_fn,
+        task=given.task,
+        layers=given.setting("layers"),
+        final_layer=given.setting("final_layer"),
+        options=options,
+        seed=seed,
+    )
+
+
+def _arguments(given: AttributionFile) -> dict[str, Any]:
+    made = given.setting("model")
+    given.value("model")  # Says what is wrong with it, where something is.
+    dataset, collate_fn = given.train_dataset, None
+    if isinstance(dataset, DataLoader):
+        collate_fn = None if dataset.collate_fn is default_collate else dataset.collate_fn
+        dataset = dataset.dataset
+    return {
+        "model": made if isinstance(made, nn.Module) or callable(made) else given.model,
+        "dataset": dataset,
+        "loss_fn": given.loss_fn,
+        "task": given.task,
+        "collate_fn": collate_fn,
+    }
+
+
+def _takes_dataset_and_seed(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None, 0)
+    except (TypeError, ValueError):
+        return False
+    return True

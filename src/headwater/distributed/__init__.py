@@ -1,0 +1,6 @@
+"""Several processes on one job, in PyTorch's own process group."""
+
+from headwater.distributed.exchange import Exchange, StartAnew
+from headwater.distributed.ranks import Ranks, alone, present
+
+__all__ = ["Exchange", "Ranks", "StartAnew", "alone", "present"]

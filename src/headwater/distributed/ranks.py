@@ -1,0 +1,170 @@
+"""The processes that share a job, and what became of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch import distributed as dist
+
+from headwater.errors import InputError, RankError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+# For how long ranks wait for one that hasn't asked for the same answer.
+_PATIENCE = timedelta(seconds=60)
+_DEAD_WITHIN = 5.0
+
+_alone: ContextVar[bool] = ContextVar("headwater_alone", default=False)
+# The default group that a group for the CPU was made beside, and that.
+_made: tuple[object, object] | None = None
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this process answers by itself, although it is in a process group.
+
+    For what only some ranks ask, such as a look at a few examples on the first.
+    """
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+def present() -> Ranks | None:
+    """The ranks of the initialised default process group; None for a process by itself."""
+    if _alone.get() or not dist.is_available() or not dist.is_initialized():
+        return None
+    return Ranks() if dist.get_world_size() > 1 else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    host: str
+    pid: int
+    begun: float
+
+
+class Ranks:
+    """The processes of the default group; every method is called by all of them.
+
+    Attributes:
+        rank: this one's number.
+        size: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        self._places: list[_Place] = []
+
+    def meet(self, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Every rank's facts about what it is asked, by rank.
+
+        Args:
+            facts: what must be the same on every rank; those whose names begin with an underscore
+                may differ.
+
+        Raises:
+            RankError: a rank doesn't come, or died.
+            InputError: the ranks are asked different things.
+        """
+        group = self._group()
+        me = _Place(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        try:
+            dist.monitored_barrier(group, timeout=_PATIENCE, wait_all_ranks=True)
+        except RuntimeError as error:
+            raise RankError(
+                f"not every rank of the process group came to this answer within "
+                f"{_PATIENCE.seconds} s; ask on every rank, or on one of them within "
+                f"headwater.distributed.alone() ({_first_line(error)})"
+            ) from error
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, (me, dict(facts)), group=group)
+        self._places = [place for place, _ in found]
+        told: list[dict[str, Any]] = [each for _, each in found]
+        for name, fact in told[0].items():
+            for rank, other in enumerate(told):
+                if not name.startswith("_") and other.get(name) != fact:
+                    raise InputError(
+                        f"the ranks were asked different things: {name} is {fact!r} on rank 0 and "
+                        f"{other.get(name)!r} on rank {rank}; run the same script on every rank"
+                    )
+        return told
+
+    def gathered(self, tensor: Tensor) -> list[Tensor]:
+        """Every rank's tensor, all of one shape and dtype, on the CPU, by rank.
+
+        Raises:
+            RankError: a rank died.
+        """
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        try:
+            dist.all_gather(found, tensor, group=self._group())
+        except RuntimeError as error:
+            raise RankError(self._missing()) from error
+        return found
+
+    def gathered_object(self, thing: Any) -> list[Any]:
+        """Every rank's thing, by rank; it is pickled."""
+        found: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(found, thing, group=self._group())
+        except RuntimeError as error:
+            raise RankError(self._missing()) from error
+        return found
+
+    def _group(self) -> Any:
+        """A group whose collectives take tensors on the CPU, whatever the user's takes."""
+        global _made
+        world = dist.group.WORLD
+        if dist.get_backend() == "gloo":
+            return world
+        if _made is None or _made[0] is not world:
+            _made = (world, dist.new_group(backend="gloo"))
+        return _made[1]
+
+    def _missing(self) -> str:
+        """Which ranks died, as far as can be seen from this host."""
+        here = socket.gethostname()
+        dead, elsewhere = [], []
+        for rank, place in enumerate(self._places):
+            if place.host != here:
+                elsewhere.append(f"{rank} on {place.host}")
+            elif rank != self.rank and _died(place):
+                dead.append(str(rank))
+        if dead:
+            return f"rank {', '.join(dead)} died; what it was to compute is missing"
+        told = f"; not to be seen from {here}: rank {', '.join(elsewhere)}" if elsewhere else ""
+        return f"a rank died or can't be reached any more{told}"
+
+
+def _died(place: _Place) -> bool:
+    try:
+        process = psutil.Process(place.pid)
+        if process.create_time() != place.begun:
+            return True
+        if process.status() != psutil.STATUS_ZOMBIE:
+            # A process that is being killed closes its connections before it is gone.
+            process.wait(_DEAD_WITHIN)
+        return True
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

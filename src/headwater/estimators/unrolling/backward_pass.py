@@ -1,0 +1,153 @@
+"""Scores from one pass over a run, from its last update to its first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from headwater.capture.borrowed import evaluate
+from headwater.errors import NonFiniteError
+from headwater.estimators.unrolling.adjoint import Adjoint, Rows
+from headwater.estimators.unrolling.batched_gradients import batched_gradients
+from headwater.estimators.unrolling.clipped import clipped
+from headwater.tasks.batch import borrow
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from headwater.checkpoints import RecordedStep
+    from headwater.replay import Player, Query, Snapshot, TrainingRun
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is taken into account of how a gradient acts on.
+
+    Attributes:
+        curvature: whether later gradients change with the weights.
+        query_gradients: the query's gradient "at the end" of the run, gone back over its updates;
+            or "along" it, at each update's own weights.
+        frozen: whether what scales a gradient counts as given: Adam's second moments, clipping.
+    """
+
+    curvature: bool
+    query_gradients: Literal["end", "along"]
+    frozen: bool
+
+
+def backward_pass(
+    run: TrainingRun,
+    player: Player,
+    query: Query,
+    rows: range,
+    account: Account,
+    bar: Any,
+) -> Float[Tensor, "R N"]:
+    """The scores of some queries.
+
+    Args:
+        run: the run.
+        player: holds its model, which is borrowed.
+        query: all queries.
+        rows: which of them.
+        account: what is taken into account.
+        bar: a progress bar, which is moved on after every update.
+
+    Raises:
+        NonFiniteError: the derivative grows beyond all numbers; names the update.
+    """
+    trajectory = run.trajectory(player)
+    names = player.names
+    batch = borrow(query.batch, player.device)
+
+    def gradients_at_present() -> Rows:
+        evaluate(player.model)
+        losses = query.task.own_losses(player.model, batch)
+        chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
+        parameters = list(player.parameters.values())
+        found = batched_gradients([losses], parameters, [chosen[rows.start : rows.stop]])
+        return dict(zip(player.parameters, found, strict=True))
+
+    player.load_weights(trajectory.end.weights)
+    adjoint = Adjoint(gradients_at_present(), frozen=account.frozen)
+    _refuse_non_finite(adjoint.weights, f"after update {run.steps[-1].step}, the last")
+    some = next(iter(adjoint.weights.values()))
+    scores = some.new_zeros(len(rows), run.examples.count)
+    for step, before in trajectory.backwards(player):
+        player.load_weights(before.weights)
+        if account.query_gradients == "along":
+            adjoint.weights = gradients_at_present()
+        dots, hessian = _one_step(player, step, before, adjoint, names, account)
+        places = torch.tensor(step.examples, device=scores.device)
+        # A positive score is a proponent: more weight on it lowers the query's loss.
+        scores.index_add_(1, places, dots, alpha=-1)
+        for name, rows_of_it in hessian.items():
+            adjoint.weights[name] = adjoint.weights[name] + rows_of_it
+        _refuse_non_finite({"scores": dots, **adjoint.weights}, f"before update {step.step}")
+        bar.update()
+    return scores.cpu()
+
+
+def _one_step(
+    player: Player,
+    step: RecordedStep,
+    before: Snapshot,
+    adjoint: Adjoint,
+    names: dict[str, str],
+    account: Account,
+) -> tuple[Float[Tensor, "R B"], Rows]:
+    """By the weights of the batch's examples the derivative, and by the gradient's own weights.
+
+    Both come of one backward pass through the gradient of the batch's loss, with a weight of 1 on
+    every example's own.
+    """
+    batch = player.ready(step)
+    parameters = player.parameters
+    some = next(iter(parameters.values()))
+    ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
+    with _twice_differentiable():
+        loss = player.weighted(batch, ones)
+        found = torch.autograd.grad(
+            loss, list(parameters.values()), create_graph=True, allow_unused=True
+        )
+        gradients = {
+            name: gradient
+            for name, gradient in zip(parameters, found, strict=True)
+            if gradient is not None
+        }
+        if player.max_grad_norm is not None:
+            gradients = clipped(gradients, player.max_grad_norm, frozen=account.frozen)
+        by_gradient = adjoint.back_over(step, before, gradients, names)
+        moved = list(by_gradient)
+        sources = [*parameters.values(), ones] if account.curvature else [ones]
+        if not moved:
+            size = next(iter(adjoint.weights.values())).shape[0]
+            return some.detach().new_zeros(size, len(step.examples)), {}
+        *hessian, dots = batched_gradients(
+            [gradients[name] for name in moved], sources, [by_gradient[name] for name in moved]
+        )
+    return dots, dict(zip(parameters, hessian, strict=False)) if account.curvature else {}
+
+
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    # The fused kernels of attention have no second derivative, nor have cuDNN's recurrent layers.
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        yield
+
+
+def _refuse_non_finite(found: dict[str, Tensor], when: str) -> None:
+    for name, rows in found.items():
+        if not bool(torch.isfinite(rows).all()):
+            raise NonFiniteError(
+                f"the derivative of the queries' losses by {name!r} {when}, is not finite: small "
+                f"changes early in this run grow without bounds, so that no first-order prediction "
+                f"holds. A lower learning rate, a warm-up, larger batches or a larger eps of Adam "
+                f"make a run smoother"
+            )

@@ -1,0 +1,161 @@
+"""What the processes of a group do in tests; run by file, each rank writes what it got."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from headwater import TracInCP, TracInCPFast
+
+N, Q = 26, 3
+
+
+class Stream(IterableDataset):
+    """Rows whose number nobody knows."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self._data = data
+
+    def __iter__(self):
+        return (self._data[place] for place in range(len(self._data)))
+
+
+class Dying(torch.utils.data.Dataset):
+    """Rows, of which one kills the process that reads it, or has no finite loss."""
+
+    def __init__(self, data: TensorDataset, place: int, how: str) -> None:
+        self._data, self._place, self._how = data, place, how
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int):
+        row = self._data[index]
+        if index == self._place and dist.is_initialized():
+            if self._how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return (row[0] * float("nan"), row[1])
+        return row
+
+
+def rows() -> TensorDataset:
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn(N, 7, generator=generator)
+    return TensorDataset(inputs, torch.randint(4, (N,), generator=generator))
+
+
+def net() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 4))
+
+
+def checkpoints():
+    found = []
+    for seed, rate in ((1, 0.3), (2, 0.07)):
+        model = net()
+        torch.manual_seed(seed)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.5)
+        found.append((model.state_dict(), rate))
+    return found
+
+
+def queries():
+    generator = torch.Generator().manual_seed(6)
+    return torch.randn(Q, 7, generator=generator), torch.randint(4, (Q,), generator=generator)
+
+
+def estimators():
+    """By name, estimators over every kind of data."""
+    loss = nn.CrossEntropyLoss(reduction="none")
+    data = rows()
+    by_twos = [[i, i + 1] for i in range(0, N, 2)]
+    sources = {
+        "data set": (data, {"batch_size": 3}),
+        "loader": (DataLoader(data, batch_size=4), {}),
+        "stacking loader": (DataLoader(data, batch_size=5, collate_fn=_stacked), {}),
+        "sampler": (DataLoader(data, batch_sampler=by_twos), {}),
+        "stream": (DataLoader(Stream(data), batch_size=3), {}),
+        "small budget": (data, {"batch_size": 3, "memory_budget": 2000}),
+    }
+    found = {
+        name: TracInCP(net(), source, checkpoints(), loss_fn=loss, **more)
+        for name, (source, more) in sources.items()
+    }
+    model = net()
+    found["last layer"] = TracInCPFast(
+        model, model[2], data, checkpoints(), loss_fn=loss, batch_size=7
+    )
+    return found
+
+
+def answers() -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, estimator in estimators().items():
+        top = estimator.influence(queries()[0], queries()[1], k=6)
+        low = estimator.influence(queries()[0], queries()[1], k=6, proponents=False)
+        found[name] = [
+            estimator.influence(*queries()),
+            estimator.influence(),
+            *top[:2],
+            *low[:2],
+            estimator.attribute(*queries()).over_examples([i % 4 for i in range(N)]).tensor(),
+        ]
+    return found
+
+
+def one(how: str) -> object:
+    """An answer during which rank 1 is killed, or meets a number that isn't finite."""
+    loss = nn.CrossEntropyLoss(reduction="none")
+    data = Dying(rows(), 13, how)
+    return TracInCP(net(), data, checkpoints(), loss_fn=loss, batch_size=3).influence()
+
+
+def different() -> object:
+    rank = dist.get_rank()
+    loss = nn.CrossEntropyLoss(reduction="none")
+    some = checkpoints()[: 1 + rank]
+    return TracInCP(net(), rows(), some, loss_fn=loss, batch_size=3).influence()
+
+
+def _stacked(examples):
+    return tuple(torch.stack(parts) for parts in zip(*examples, strict=True))
+
+
+JOBS = {
+    "answers": answers,
+    "killed": lambda: one("killed"),
+    "not finite": lambda: one("not finite"),
+    "different": different,
+}
+
+
+def main() -> None:
+    job, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'meeting'}",
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=60),
+    )
+    try:
+        found = JOBS[job]()
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+    torch.save(found, folder / f"rank-{rank}.pt")
+    if job == "answers":
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Several processes against one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.distributed import jobs
+
+
+def run(job, size, folder):
+    """What every rank got; None of one that didn't come to an end."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.distributed.jobs", job, str(rank), str(size), folder],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    told = [process.communicate(timeout=120)[1] for process in processes]
+    found = []
+    for rank, text in enumerate(told):
+        path = folder / f"rank-{rank}.pt"
+        assert path.exists() or job == "killed", text
+        found.append(torch.load(path) if path.exists() else None)
+    return found
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_rank_has_the_answers_of_a_single_process_bit_for_bit(size, tmp_path):
+    expected = jobs.answers()
+    for found in run("answers", size, tmp_path):
+        assert list(found) == list(expected)
+        for name, answers in expected.items():
+            for ours, theirs in zip(found[name], answers, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.end_to_end
+def test_a_rank_that_is_killed_is_named_by_the_others(tmp_path):
+    first, killed, third = run("killed", 3, tmp_path)
+    assert killed is None
+    for said in (first, third):
+        assert said.startswith("RankError"), said
+        assert "rank 1 died" in said
+
+
+@pytest.mark.end_to_end
+def test_an_error_on_a_rank_reaches_the_others(tmp_path):
+    first, failed, third = run("not finite", 3, tmp_path)
+    assert failed.startswith("NonFiniteError")
+    assert "training example 13" in failed
+    for said in (first, third):
+        assert said.startswith("RankError: rank 1 stopped: NonFiniteError"), said
+
+
+@pytest.mark.end_to_end
+def test_ranks_that_are_asked_different_things_are_told_which(tmp_path):
+    for said in run("different", 2, tmp_path):
+        assert "the number of checkpoints is 1 on rank 0 and 2 on rank 1" in said

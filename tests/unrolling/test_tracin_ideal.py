@@ -1,0 +1,108 @@
+"""TracIn over every update: against a plain double loop, and in what it adds up to."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from headwater import ExactUnrolling, InputError, TracInIdeal, TrainingRun
+from tests.estimators.small import QUERIES, TRAINING, assert_close, cross_entropy
+from tests.oracles import unrolled
+
+from .runs import BATCHES, CASES, rates, smooth, trained
+
+
+def expected(case, share):
+    net = smooth()
+    optimizer = case.optimizer(net)
+    arguments = (TRAINING, BATCHES, cross_entropy, optimizer, QUERIES)
+    return unrolled.first_order(net, *arguments, share)
+
+
+def test_with_plain_sgd_it_is_tracin_at_every_update():
+    rate = rates(smooth(), 0.3, 0.07)
+    scores = TracInIdeal(trained(CASES["plain"])).influence(*QUERIES)
+    assert_close(
+        scores, expected(CASES["plain"], lambda s, t, name: -rate[name] if s == t else 0.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("momentum", lambda ago, first: 0.9**ago),
+        ("dampening", lambda ago, first: (1.0 if first else 0.7) * 0.8**ago),
+        ("nesterov", lambda ago, first: 0.9 ** (ago + 1) + (0.0 if ago else 1.0)),
+    ],
+)
+def test_with_momentum_a_gradient_acts_on_in_later_updates(name, share):
+    rate = rates(smooth(), 0.3, 0.07)
+    scores = TracInIdeal(trained(CASES[name])).influence(*QUERIES)
+    assert_close(scores, expected(CASES[name], lambda s, t, n: -rate[n] * share(s - t, t == 0)))
+
+
+def test_with_adam_second_moments_count_as_given():
+    """Shares of the first moments in each update, scaled by the second as they were."""
+    case, (b1, b2), eps = CASES["AdamW"], (0.9, 0.999), 1e-8
+    net = smooth()
+    optimizer = case.optimizer(net)
+    squares: list[dict[str, torch.Tensor]] = []
+    for places in BATCHES:
+        inputs, targets = (column[places] for column in TRAINING)
+        optimizer.zero_grad()
+        cross_entropy(net(inputs), targets).mean().backward()
+        optimizer.step()
+        squares.append(
+            {n: optimizer.state[p]["exp_avg_sq"].clone() for n, p in net.named_parameters()}
+        )
+    rate = rates(net, 0.05, 0.02)
+
+    def share(s, t, name):
+        scale = (squares[s][name] / (1 - b2 ** (s + 1))).sqrt() + eps
+        return -rate[name] * (1 - b1) * b1 ** (s - t) / (1 - b1 ** (s + 1)) / scale
+
+    assert_close(TracInIdeal(trained(case)).influence(*QUERIES), expected(case, share))
+
+
+def small_steps(**options):
+    net = smooth()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.0)
+    batches = [b for _ in range(3) for b in BATCHES]
+    with torch.no_grad():
+        before = cross_entropy(net(QUERIES[0]), QUERIES[1])
+    run = TrainingRun.train(
+        net, TensorDataset(*TRAINING), optimizer, batches, nn.CrossEntropyLoss()
+    )
+    scores = TracInIdeal(run, **options).influence(*QUERIES)
+    return scores.sum(dim=1), before - run.losses(*QUERIES)
+
+
+def test_scores_add_up_to_the_fall_of_the_loss():
+    found, fall = small_steps()
+    torch.testing.assert_close(found, fall, rtol=1e-2, atol=0)
+
+
+def test_with_second_moments_differentiated_examples_stand_against_one_another():
+    found, fall = small_steps(second_moments="differentiated")
+    assert (found.abs() < 0.3 * fall.abs()).all()
+
+
+def test_at_the_end_of_a_linear_models_run_it_is_exact_unrolling():
+    """A loss that is linear in the weights has no second derivative to leave out."""
+
+    def linear(predictions, targets):
+        return predictions[range(len(targets)), targets]
+
+    net = nn.Linear(5, 3).double()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9, weight_decay=0.1)
+    run = TrainingRun.train(net, TensorDataset(*TRAINING), optimizer, BATCHES, linear)
+    at_the_end = TracInIdeal(run, query_gradients="end").influence(*QUERIES)
+    assert_close(at_the_end, ExactUnrolling(run, check=False).influence(*QUERIES))
+
+
+@pytest.mark.parametrize(
+    "options", [{"query_gradients": "start"}, {"second_moments": True}, {"memory_budget": "much"}]
+)
+def test_odd_options_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        TracInIdeal(trained(CASES["plain"]), **options)
