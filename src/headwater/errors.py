@@ -113,6 +113,18 @@ class CaptureError(HeadwaterError, RuntimeError):
     """Per-example gradients disagree with autograd, even through the fallback."""
 
 
+class CurvatureError(HeadwaterError, ValueError):
+    """The loss has no curvature of the kind asked for, or that can't be inverted as it is."""
+
+
+class FactorsMismatchError(CurvatureError):
+    """Factors on disk are of another model, data or setting than they are read for; says which."""
+
+
+class FactorsCorruptError(CurvatureError):
+    """A file of factors is cut off, changed, or of a version that isn't known."""
+
+
 class NonFiniteError(HeadwaterError, ArithmeticError):
     """A per-example gradient has an entry that is NaN or infinite."""
 

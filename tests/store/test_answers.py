@@ -235,3 +235,10 @@ def test_many_queries_and_odd_arguments(tmp_path):
         build(tmp_path / "other", form="dense")
     with pytest.raises(InputError, match="estimator is a list; a store is built from"):
         build(tmp_path / "other", estimator=[1])
+
+
+def test_layers_that_a_store_leaves_out_stay_trainable(tmp_path):
+    estimator = make(layers=["fc"])
+    store = build(tmp_path, estimator=estimator)
+    store.scores(*QUERIES)
+    assert all(parameter.requires_grad for parameter in estimator.model.parameters())

@@ -50,7 +50,8 @@ class Capture:
         self.batches_can_be_cut = False
         # Whether a check has met a gradient that isn't zero.
         self.seen_gradients = False
-        self.weights_changed()
+        # Nothing is frozen yet: it may be made before the model is borrowed.
+        self._find_weights()
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -65,6 +66,10 @@ class Capture:
         Raises:
             ModelError: selected parameters are an adapter's that is merged or disabled.
         """
+        self._find_weights()
+        self._freeze_the_rest()
+
+    def _find_weights(self) -> None:
         refuse_inactive(self.model, self.selection)
         # A loader may put new parameters in the place of the old.
         self._parameters = dict(self.model.named_parameters())
@@ -75,7 +80,6 @@ class Capture:
         for parameter in chosen:
             dtype = torch.promote_types(dtype, parameter.dtype)
         self._like = torch.empty(0, dtype=dtype, device=chosen[0].device)
-        self._freeze_the_rest()
 
     @property
     def fallback_numbers(self) -> int:

@@ -121,7 +121,7 @@ def parts_of(estimator: TracInCPBase) -> Streamed:
         InputError: it isn't made of such parts.
     """
     parts = getattr(estimator, "_streamed", None)
-    if not isinstance(parts, Streamed):
+    if not isinstance(parts, Streamed) or not parts.quantities.plain:
         raise InputError(
             f"estimator is a {type(estimator).__name__}; only a TracInCP or TracInCPFast on "
             f"training data can be checked"

@@ -9,9 +9,11 @@ from headwater.estimators.baselines import (
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.grad_cos import GradCos
 from headwater.estimators.grad_dot import GradDot
+from headwater.estimators.influence_function import InfluenceFunction
 from headwater.estimators.less import LESS
 from headwater.estimators.logra import LoGra
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.source import SOURCE
 from headwater.estimators.stored import GradientStore, StoreTopK
 from headwater.estimators.token_influence import TokenInfluence
 from headwater.estimators.tracin_adam import TracInAdam
@@ -25,12 +27,14 @@ from headwater.estimators.unrolling import ExactUnrolling, Smoothness, TracInIde
 __all__ = [
     "BM25",
     "LESS",
+    "SOURCE",
     "TRAK",
     "DataInfluence",
     "ExactUnrolling",
     "GradCos",
     "GradDot",
     "GradientStore",
+    "InfluenceFunction",
     "KMostInfluentialResults",
     "LoGra",
     "RandomScores",

@@ -32,6 +32,7 @@ def described(
         "name": estimator.get_name(),
         "model": type(estimator.model).__name__,
         "loss": loss_name(estimator._loss_task),
+        "curvature": _curvature(estimator),
         "checkpoints": estimator._series.count,
         "examples": estimator._data.count if store is None else count,
         "store": None if store is None else str(store),
@@ -46,6 +47,11 @@ def _form(parts: Streamed | None) -> str | None:
     if isinstance(parts, VectorParts):
         return repr(parts.vectors)
     return None if parts is None or parts.form is None else repr(parts.form)
+
+
+def _curvature(estimator: TracInCPBase) -> str | None:
+    found = getattr(estimator, "curvature", None)
+    return None if found is None else repr(found)
 
 
 def _parameters(parts: Streamed) -> int:

@@ -151,6 +151,7 @@ class Streamed:
             form=self.form,
             memory_budget=self.memory_budget,
             name=self.name,
+            quantities=self.quantities,
         )
 
     def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:

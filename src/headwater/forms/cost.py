@@ -38,6 +38,11 @@ BYTES_WEIGHT = 2.0
 # fraction of the speed of memory, so products are tiled to it.
 SCRATCH_BYTES = 4 * 2**20
 
+# With so many examples at a time a product of matrices has work enough for every number that
+# comes from memory: 4 bytes at 12 GB/s take as long as some 16 multiply-adds.
+ENOUGH_EXAMPLES = 32
+LARGEST_PIECE_BYTES = 64 * 2**20
+
 
 def _gradient_numbers(form: Factored | Convolved) -> int:
     return form.groups * form.fan_in * form.fan_out
@@ -120,6 +125,21 @@ def two_sided_sketch_is_cheaper(rows: int, columns: int, *, dim: int) -> bool:
     return rows > 1 and columns > 1 and rows * columns > 4 * dim
 
 
-def examples_per_scratch(numbers_each: int, itemsize: int) -> int:
+def numbers_of_a_piece(numbers_each: int, *, queries: int, itemsize: int) -> float:
+    """How much of the scratch an example's gradient is counted as where it is written out.
+
+    The queries are read from memory anew for every piece of examples. Where a gradient all but
+    fills the cache, a piece of some dozens that doesn't fit makes up for that.
+
+    Args:
+        numbers_each: the length of a gradient.
+        queries: how many gradients meet those of a piece.
+        itemsize: bytes of a number.
+    """
+    at_least = min(queries, ENOUGH_EXAMPLES, LARGEST_PIECE_BYTES // (numbers_each * itemsize))
+    return min(numbers_each, SCRATCH_BYTES / (itemsize * max(1, at_least)))
+
+
+def examples_per_scratch(numbers_each: float, itemsize: int) -> int:
     """How many examples of `numbers_each` numbers fit the scratch; at least one."""
-    return max(1, SCRATCH_BYTES // max(1, numbers_each * itemsize))
+    return max(1, int(SCRATCH_BYTES / max(1, numbers_each * itemsize)))

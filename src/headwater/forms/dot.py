@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from headwater.forms.banded import Banded
+from headwater.forms.contracted import dot_contracted
 from headwater.forms.convolved import Convolved
 from headwater.forms.cost import (
     examples_per_scratch,
+    numbers_of_a_piece,
     pairs_are_cheaper_factored,
     table_is_cheaper_written_out,
 )
@@ -182,6 +184,8 @@ def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
     left = queries.materialise()
     if isinstance(examples, Materialised):
         return left @ examples.gradients.mT
+    if isinstance(examples, Factored) and examples.positions == 1:
+        return dot_contracted(left, examples)
     # Written out a few examples at a time: the block of gradients never outgrows the cache.
-    pieces = examples.pieces(left.shape[1])
-    return torch.cat([_dot_with_written(left, piece) for piece in pieces], dim=1)
+    numbers = numbers_of_a_piece(left.shape[1], queries=len(left), itemsize=left.element_size())
+    return torch.cat([_dot_with_written(left, piece) for piece in examples.pieces(numbers)], dim=1)

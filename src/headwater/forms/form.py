@@ -70,7 +70,7 @@ class Form(ABC):
         """The form of the examples from `start` to before `stop`."""
         return self.with_tensors(tuple(tensor[start:stop] for tensor in self.tensors))
 
-    def pieces(self, numbers_each: int) -> Iterator[Self]:
+    def pieces(self, numbers_each: float) -> Iterator[Self]:
         """The form cut into runs of examples whose scratch stays in the cache.
 
         Args:

@@ -1,0 +1,160 @@
+"""Passes over the training data that curvature is fitted in."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from headwater.capture import Capture
+from headwater.curvature.sampled_task import SampledTask
+from headwater.engine.fingerprint import data_fingerprint, weights_digest
+from headwater.engine.session import Session
+from headwater.tasks.batch import borrow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    import torch
+    from torch import nn
+
+    from headwater.checkpoints import BoundSeries
+    from headwater.engine import TrainingData
+    from headwater.forms import Gradients
+    from headwater.tasks import Task
+
+
+# Enough examples to notice another dataset, or the same one in another order.
+_SAMPLE = 16
+
+
+@dataclass
+class TrainingPass:
+    """A model at one checkpoint or several, its training data, and what is differentiated.
+
+    Attributes:
+        net: the borrowed model.
+        selection: the names of the parameters that count.
+        series: the checkpoints that curvature is averaged over.
+        data: the training examples.
+        task: what is differentiated for one.
+        budget: bytes to be used beyond the model and one batch.
+        loss: the name of the loss, for files.
+        name: the estimator's name, for progress bars.
+        show_progress: whether there are any.
+        fingerprint: of the training data, where that itself isn't at hand.
+    """
+
+    net: nn.Module
+    selection: tuple[str, ...]
+    series: BoundSeries
+    data: TrainingData
+    task: Task
+    budget: int
+    loss: str
+    name: str
+    show_progress: bool
+    fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        # One for all passes, so that what one learns of the model the next one knows.
+        self._capture = Capture(self.net, self.selection)
+        self._batch_size = 0
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shape of every selected parameter, in order."""
+        parameters = dict(self.net.named_parameters())
+        return {name: parameters[name].shape for name in self.selection}
+
+    def binding(self) -> dict[str, Any]:
+        """By field, what curvature depends on; loads every checkpoint once."""
+        with closing(self.series.visit()) as visits:
+            digests = [weights_digest(self.net) for _ in visits]
+        data = self.fingerprint
+        if data is None:
+            data = data_fingerprint(self.data.count, self.data.spread(_SAMPLE))
+        return {
+            "checkpoints": digests,
+            "selection": list(self.selection),
+            "shapes": [list(shape) for shape in self.shapes.values()],
+            "loss": self.loss,
+            "data": data,
+        }
+
+    def gradients(self, task: Task, use: Callable[[Gradients], None], *, stage: str) -> int:
+        """Hands on every training example's gradients at every checkpoint, batch by batch.
+
+        Args:
+            task: what is differentiated: the training task itself, or a `SampledTask` around it.
+            use: takes a batch's gradients.
+            stage: what the pass is for, for the progress bar.
+
+        Returns:
+            how many gradients there were, N times the number of checkpoints.
+
+        Raises:
+            PlanChanged: a layer is captured in another way from now on: begin anew.
+        """
+        count = 0
+        with self._begun(stage) as (session, bar):
+            for start, batch in self._all(session, bar):
+                size = self._size(batch)
+                if isinstance(task, SampledTask):
+                    device = next(self.net.parameters()).device
+                    batch = task.numbered(batch, start, size, device)
+                found = session.checked(task, batch, first=start, kind="training example")
+                use(found)
+                count += found.batch_size
+        return count
+
+    def batches(self, *, stage: str) -> Generator[tuple[int, Any], None, None]:
+        """Every batch with the place of its first example, at every checkpoint in turn.
+
+        Within, exactly the selected parameters require grad.
+
+        Args:
+            stage: what the pass is for, for the progress bar.
+        """
+        with self._begun(stage) as (session, bar):
+            yield from self._all(session, bar)
+
+    def again(self) -> Iterator[Any]:
+        """Every batch, at the model's present weights: those of the pass before, or of a run."""
+        device = next(self.net.parameters()).device
+        for batch in self.data.batches(self._batch_size or self.data.batch_size or 64):
+            yield borrow(batch, device)
+
+    @contextmanager
+    def _begun(self, stage: str) -> Iterator[tuple[Session, Any]]:
+        session = Session(
+            self.net,
+            self._capture,
+            self.data,
+            self.task,
+            projection=None,
+            budget=self.budget // 4,
+            kind="training example",
+        )
+        bar = tqdm(
+            desc=f"{self.name}: {stage}", unit="batch", disable=not self.show_progress, leave=False
+        )
+        with self._capture.attached(), bar:
+            yield session, bar
+
+    def _all(self, session: Session, bar: Any) -> Iterator[tuple[int, Any]]:
+        begun = False
+        with closing(self.series.visit()) as visits:
+            while session.next(visits) is not None:
+                batches = session.batches() if begun else session.begin(extra_numbers=0)
+                self._batch_size = session.batch_size
+                for place in batches:
+                    yield place
+                    bar.update()
+                begun = True
+
+    def _size(self, batch: Any) -> int:
+        size = self.task.size(batch)
+        return self.task.summed(self.net, batch).size if size is None else size

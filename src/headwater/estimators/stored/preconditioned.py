@@ -1,0 +1,116 @@
+"""Scores through an inverse curvature from a store of plain gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from headwater.curvature.preconditioned import Preconditioned
+from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.stored.from_store import FromStore
+from headwater.forms import Gradients
+from headwater.query import AllScores, TopK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from headwater.curvature import Inverse
+    from headwater.engine.run import AnySink
+    from headwater.estimators.question import Question
+    from headwater.estimators.streamed import Streamed
+    from headwater.tasks import Task
+
+
+class StoredPreconditioned:
+    """The answers of an influence function without its training data.
+
+    Args:
+        path: the store's folder.
+        parts: the estimator's, for plain gradients at its one checkpoint.
+        inverse: the fitted inverse curvature, at the time of a question.
+
+    Raises:
+        StoreError: there is no such store, it isn't whole, or it was made of something else.
+    """
+
+    def __init__(self, path: Path, parts: Streamed, inverse: Callable[[], Inverse]) -> None:
+        self._snapshot = FromStore(path, parts, without_checkpoints=False)._snapshot
+        self._inverse = inverse
+
+    @property
+    def ids(self) -> list[int | str]:
+        """The stored examples' ids, in the order of columns."""
+        return self._snapshot.ids
+
+    @property
+    def data(self) -> str:
+        """The fingerprint of the data that the store was made of."""
+        found: str = self._snapshot.manifest.binding["data"]
+        return found
+
+    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
+        """Every stored example's self-influence."""
+        return self._own(self._all(1)).result()[0]
+
+    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
+        """All scores, a column per stored example."""
+        queries = self._queries(task, batch)
+        return self._pairs(self._all(queries.batch_size), queries).result()
+
+    def top_k(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        k: int,
+        side: Literal["proponents", "opponents"],
+        show_progress: bool,
+    ) -> KMostInfluentialResults:
+        """Each query's k highest or lowest scores."""
+        queries = self._queries(task, batch)
+        sink = TopK(queries.batch_size, k=k, side=side)
+        return KMostInfluentialResults(*self._pairs(sink, queries).result())
+
+    def stream(
+        self,
+        question: Question | None,
+        sink: Callable[[], AnySink],
+        *,
+        bounded: bool,
+        show_progress: bool,
+    ) -> AnySink:
+        """The sink with the answer's columns in it."""
+        if question is None:
+            return self._own(sink())
+        queries = self._queries(question.task, question.batch, summed=question.summed)
+        return self._pairs(sink(), queries)
+
+    def _all(self, rows: int) -> AllScores:
+        return AllScores(rows, self._snapshot.manifest.live)
+
+    def _queries(self, task: Task, batch: Any, *, summed: bool = False) -> Gradients:
+        (queries,) = self._snapshot._queries(task, batch, summed=summed)
+        return queries
+
+    def _own(self, sink: AnySink) -> AnySink:
+        inverse = self._inverse()
+        answers = self._snapshot._answers
+        for start, columns in answers._columns(
+            lambda _, part: inverse.quadratic(inverse.aligned(part, 0))[None], self._snapshot._like
+        ):
+            sink.add(start, columns)
+        return sink
+
+    def _pairs(self, sink: AnySink, queries: Gradients) -> AnySink:
+        preconditioned = Preconditioned(self._inverse())
+        solved = Gradients.cat(list(preconditioned.solved(queries)))
+        evaluate = preconditioned.evaluator(solved)
+        answers = self._snapshot._answers
+        for start, columns in answers._columns(
+            lambda _, part: evaluate(part, None), queries.like, queries.batch_size
+        ):
+            sink.add(start, columns)
+        return sink
