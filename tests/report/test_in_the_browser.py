@@ -4,8 +4,12 @@ import csv
 import json
 
 import pytest
+from torch import nn
+from torch.utils.data import TensorDataset
 
+from headwater import InfluenceFunction, Report
 from headwater.cleaning import Decisions, fingerprint_of
+from tests.report.conftest import linear
 
 pytestmark = pytest.mark.end_to_end
 
@@ -207,3 +211,20 @@ def test_on_a_narrow_screen_nothing_sticks_out(opened, page):
         tab.keyboard.press(part)
         tab.wait_for_timeout(150)
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_report_by_another_method_leaves_out_what_it_has_not(opened, run, tmp_path):
+    model = linear()
+    model.load_state_dict(run.checkpoints[-1][0])
+    estimator = InfluenceFunction(
+        model, TensorDataset(run.images, run.given), nn.CrossEntropyLoss(reduction="none")
+    )
+    report = Report(estimator, run.query_images[:3], run.query_labels[:3], traced=3)
+    assert "curvature" in report.provenance["method"]["formula"]
+    tab = opened(report.write(tmp_path))
+    assert tab.get_by_role("button", name="Self-influence").is_visible()
+    assert tab.get_by_role("button", name="Suggested").count() == 0
+    tab.keyboard.press("r")
+    tab.keyboard.press("2")
+    tab.keyboard.press("3")
+    tab.wait_for_function("document.querySelectorAll('#overview .chart svg').length === 2")

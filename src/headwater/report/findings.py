@@ -11,6 +11,7 @@ from torch import Tensor
 
 from headwater.cleaning import Suspects, suspects_of
 from headwater.errors import InputError
+from headwater.estimators import TracInCP, TracInCPFast
 from headwater.report.ask import arguments_of, picked
 from headwater.report.contents import Contents
 from headwater.report.contributions import contributions
@@ -58,7 +59,8 @@ class Findings:
         wrong: which labels are known to be wrong; None where the truth isn't known.
         duplicates: by place in `order`, the nearest example with another label, if it is near.
         traced: proponents and opponents of the first suspects.
-        terms: each checkpoint's term in the self-influence of some examples.
+        terms: each checkpoint's term in the self-influence of some examples; None where it isn't a
+            sum over checkpoints.
         queries: what is asked about; None where nothing is.
     """
 
@@ -73,7 +75,7 @@ class Findings:
     wrong: Bool[Tensor, " N"] | None
     duplicates: list[int | None]
     traced: dict[int, Traced]
-    terms: Float[Tensor, "C M"]
+    terms: Float[Tensor, "C M"] | None
     queries: QueryFindings | None = None
 
 
@@ -129,7 +131,7 @@ def find(
         features=options.feature_names,
     )
     suspects = options.suspects
-    if suspects is None and outputs.given is not None:
+    if suspects is None and outputs.given is not None and _sums_checkpoints(estimator):
         suspects = suspects_of(estimator, show_progress=show_progress)
     scores = _self_influence(estimator, outputs, suspects, show_progress=show_progress)
     rankings = _rankings(options, scores, outputs, suspects)
@@ -152,7 +154,9 @@ def find(
         wrong=_wrong(options, examples, outputs, count),
         duplicates=duplicates,
         traced=traced(estimator, parts, first_few, k=options.k, show_progress=show_progress),
-        terms=contributions(parts, _spread(count, _MEASURED), outputs.checkpoints),
+        terms=contributions(parts, _spread(count, _MEASURED), outputs.checkpoints)
+        if _sums_checkpoints(estimator)
+        else None,
     )
     if question is not None:
         found.queries = _of_queries(
@@ -173,7 +177,7 @@ def _self_influence(
     estimator: TracInCPBase, outputs: Outputs, suspects: Suspects | None, *, show_progress: bool
 ) -> Float[Tensor, " N"]:
     every = tuple(one.name for one in outputs.checkpoints)
-    if suspects is not None and suspects.checkpoints == every:
+    if suspects is not None and suspects.checkpoints == every and _sums_checkpoints(estimator):
         known = suspects.signals.get("self_influence")
         if known is not None:
             # The same sum over the same checkpoints: the one pass that takes time isn't made twice.
@@ -181,6 +185,10 @@ def _self_influence(
     scores = estimator.influence(show_progress=show_progress)
     assert isinstance(scores, Tensor)
     return scores
+
+
+def _sums_checkpoints(estimator: TracInCPBase) -> bool:
+    return isinstance(estimator, (TracInCP, TracInCPFast))
 
 
 def _rankings(

@@ -185,8 +185,10 @@ def _queries(
 
 def _overview(findings: Findings, names: list[str] | None) -> dict[str, Any]:
     outputs, wrong, asked = findings.outputs, findings.wrong, findings.queries
-    terms = findings.terms.sum(dim=1)
-    total = float(terms.sum()) or 1.0
+    shares = None
+    if findings.terms is not None:
+        terms = findings.terms.sum(dim=1)
+        shares = (terms / (float(terms.sum()) or 1.0)).tolist()
     right = None
     if outputs.predicted is not None and outputs.given is not None:
         right = (outputs.predicted == outputs.given).double().mean(dim=1)
@@ -202,14 +204,14 @@ def _overview(findings: Findings, names: list[str] | None) -> dict[str, Any]:
         "wrong": None if wrong is None else int(wrong.sum()),
         "curves": None if wrong is None else found_curves(findings.compared, wrong),
         "heat": heat,
-        "measured": findings.terms.shape[1],
+        "measured": None if findings.terms is None else findings.terms.shape[1],
         "checkpoints": [
             {
                 "name": one.name,
                 "rates": list(one.rates),
                 "loss": _number(float(outputs.losses[place].mean())),
                 "right": None if right is None else _number(float(right[place])),
-                "share": _number(float(terms[place]) / total),
+                "share": None if shares is None else _number(shares[place]),
             }
             for place, one in enumerate(outputs.checkpoints)
         ],

@@ -25,9 +25,9 @@ def record_of(
 ) -> dict[str, Any]:
     """The record: model, data, checkpoints, method, versions, time, and digests of the results."""
     method = described(estimator)
-    method["formula"] = (
-        "influence(q, n) = sum over checkpoints of learning rate * <gradient of q, gradient of n>"
-    )
+    meaning = estimator.attribute().meaning
+    method["formula"] = meaning.wording.formula
+    method["self_influence"] = meaning.formula
     scores = findings.self_influence.double().contiguous().numpy().tobytes()
     return signed(
         {

@@ -42,7 +42,8 @@ class Report:
     decisions that are taken on it stay in the browser until they are exported.
 
     Args:
-        estimator: a `TracInCP` or `TracInCPFast` on training data, whose order is fixed.
+        estimator: one that goes through its training data, such as a `TracInCP`, `TracInCPFast` or
+            `InfluenceFunction`; their order is fixed.
         inputs, targets: the queries whose predictions are explained, as for `influence`; None
             leaves that part out.
         examples: what is known of the training examples, by column, as for `attribute`; "id" holds
@@ -58,8 +59,8 @@ class Report:
         source: the column of examples by which shares of influence are told beside the class; None
             takes "source", where there is one.
         suspects: what `headwater.cleaning.suspects_of` said of this data, in a way of your own;
-            None asks it, where labels are classes. Its combined score is what examples are ranked
-            by; without classes that is self-influence.
+            None asks it, where labels are classes and the estimator is a TracInCP or TracInCPFast.
+            Its combined score is what examples are ranked by; without, that is self-influence.
         rankings: other scores of the training examples, by name, high where an example is suspect:
             columns to sort by. The first is what examples are ranked by then.
         decode: makes a text of a list of ids of tokens, such as `tokenizer.decode`.
@@ -104,7 +105,7 @@ class Report:
         ):
             raise InputError(
                 f"estimator is {estimator!r}; a report shows the training examples themselves, so "
-                f"it takes a TracInCP or TracInCPFast on training data"
+                f"it takes an estimator that goes through training data, such as a TracInCP"
             )
         if parts.data.count is None or not parts.series.replayable:
             what = (

@@ -79,6 +79,7 @@ const heat = () => {
 };
 
 const checkpoints = () => {
+  if (found.measured === null) return null;
   const rows = found.checkpoints;
   const names = H.axisNames(rows.map((one) => one.name));
   return H.chart("What each checkpoint contributes",

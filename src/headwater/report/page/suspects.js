@@ -62,9 +62,11 @@ const views = {
   decided: ["decided", (row) => H.decisions.has(places[row])],
   ...(hasClasses ? {
     disagree: ["model says otherwise", (row) => table.model[row] !== H.data.shown.given[row]],
+    twins: ["near-duplicates, other label", (row) => table.twin[row] !== null],
+  } : {}),
+  ...(table.suggested ? {
     disputed: ["all agree on another label", (row) => table.disputed[row]],
     suggested: ["another label suggested", (row) => table.suggested[row] !== H.data.shown.given[row]],
-    twins: ["near-duplicates, other label", (row) => table.twin[row] !== null],
   } : {}),
   keep: ["decided: keep", (row) => H.decisions.get(places[row])?.decision === "keep"],
   relabel: ["decided: relabel", (row) => H.decisions.get(places[row])?.decision === "relabel"],

@@ -68,7 +68,7 @@ H.chooseQuery = (place) => {
   const truth = one.model === undefined ? "" : ` “${H.label(one.given)}”`;
   H.fill(H.get("explanation"),
     subject(one),
-    H.el("p", { class: "quiet" }, `Scores are of the loss of${truth || " this query"}: a proponent lowered it when training stepped on it, an opponent raised it.`),
+    H.el("p", { class: "quiet" }, `Scores are of the loss of${truth || " this query"}: training on a proponent lowers it, training on an opponent raises it.`),
     H.el("div", { class: "sides" },
       H.strip("Proponents (+)", "pro card", one.proponents, one.tokens, "None."),
       H.strip("Opponents (−)", "opp card", one.opponents, one.tokens, "None.")),
