@@ -90,7 +90,11 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
     _say(f"  bank of {subsets.count * subsets.runs} models: {seconds:.0f} s")
     rows: dict[str, dict[str, Any]] = {}
     with reference_run(
-        retraining, seed=asked.seed, checkpoints=asked.checkpoints, others=asked.others
+        retraining,
+        seed=asked.seed,
+        checkpoints=asked.checkpoints,
+        others=asked.others,
+        likelihood="categorical",
     ) as run:
         left_out = _left_out(setting, parts) if setting.linear else None
         for name, method in methods.items():
@@ -209,6 +213,7 @@ def _by_detection(
             kind=kind,  # type: ignore[arg-type]
             seeds=range(asked.seeds),
             checkpoints=asked.checkpoints,
+            likelihood="categorical",
         )
         for name, one in found.items():
             row = rows.setdefault(name, {"title": one.title})

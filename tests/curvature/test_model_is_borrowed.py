@@ -85,7 +85,7 @@ def test_arguments_of_the_wrong_kind_are_refused(tmp_path) -> None:
         InfluenceFunction(found.model, found.dataset, LOSS, curvature="ekfac")
     with pytest.raises(InputError, match="to which EKFAC would be fitted"):
         InfluenceFunction(found.model, tmp_path, LOSS)
-    with pytest.raises(InputError, match="SOURCE isn.t answered by stores"):
+    with pytest.raises(InputError, match=r"SOURCE isn.t answered by stores"):
         SOURCE(found.model, tmp_path, [found.model.state_dict()], loss_fn=LOSS, updates=[1])
     estimator = InfluenceFunction(found.model, found.dataset, LOSS)
     with pytest.raises(InputError, match="a store is built from"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
 
+    from headwater.curvature.find_likelihood import LikelihoodName
     from headwater.evaluation.bank import RetrainedBank
     from headwater.evaluation.methods import Method
     from headwater.evaluation.trained_run import TrainedRun
@@ -136,6 +137,7 @@ def judge_by_detection(
     kind: Kind = "uniform",
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     checkpoints: int = 10,
+    likelihood: LikelihoodName | None = None,
 ) -> dict[str, JudgedByDetection]:
     """How well each method finds labels that were made wrong.
 
@@ -150,6 +152,7 @@ def judge_by_detection(
         kind: "uniform", or "runner-up", by models that were trained on the other folds of 5.
         seeds: of the flips and of the training.
         checkpoints: how many the methods are given.
+        likelihood: as of `TrainedRun`.
 
     Raises:
         InputError: the last part of the examples isn't labels.
@@ -167,7 +170,9 @@ def judge_by_detection(
             labels, share=share, kind=kind, seed=seed, classes=classes, probabilities=chances
         )
         changed = retraining((*examples[:-1], noisy.labels))
-        with reference_run(changed, seed=seed, checkpoints=checkpoints) as run:
+        with reference_run(
+            changed, seed=seed, checkpoints=checkpoints, likelihood=likelihood
+        ) as run:
             for name, method in rankers.items():
                 if name in failures:
                     continue

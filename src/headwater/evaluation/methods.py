@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from headwater.curvature import ASTRA, EKFAC, KFAC, Exact, GaussNewtonCG, RelativeDamping
 from headwater.errors import InputError
-from headwater.estimators import TracInCP, TracInCPFast
-from headwater.evaluation.baselines import RandomScores, TrainingLoss
+from headwater.estimators import (
+    LESS,
+    SOURCE,
+    TRAK,
+    GradCos,
+    GradDot,
+    InfluenceFunction,
+    LoGra,
+    RandomScores,
+    RepresentationSimilarity,
+    TracInAdam,
+    TracInCP,
+    TracInCPFast,
+    TrainingLoss,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +52,21 @@ class Method:
     settings: Mapping[str, Callable[[TrainedRun], DataInfluence]] = field(default_factory=dict)
 
 
+def _by_damping(make: Callable[[TrainedRun, RelativeDamping], DataInfluence]) -> dict[str, Any]:
+    """`make`, and settings of it: shares of the mean eigenvalue around the usual one."""
+    shares = (0.001, 0.01, 1.0)
+    return {
+        "make": partial(_damped, make, 0.1),
+        "settings": {f"damping {share:g}": partial(_damped, make, share) for share in shares},
+    }
+
+
+def _damped(
+    make: Callable[[TrainedRun, RelativeDamping], DataInfluence], share: float, run: TrainedRun
+) -> DataInfluence:
+    return make(run, RelativeDamping(share))
+
+
 METHODS: dict[str, Method] = {
     "tracin": Method("TracIn", lambda run: TracInCP(**run.of_all_layers())),
     "tracin-last": Method(
@@ -46,15 +76,84 @@ METHODS: dict[str, Method] = {
         "TracIn, last layer",
         lambda run: TracInCPFast(final_fc_layer=run.last_linear, **run.arguments()),
     ),
+    "tracin-adam": Method(
+        "TracIn, through Adam's step", lambda run: TracInAdam(**run.of_all_layers())
+    ),
+    "less": Method(
+        "LESS", lambda run: LESS(seed=run.seed, **run.of_all_layers()), has_self_influence=False
+    ),
+    "grad-dot": Method("GradDot", lambda run: GradDot(**run.of_the_trained_model())),
+    "grad-cos": Method(
+        "GradCos", lambda run: GradCos(**run.of_the_trained_model()), has_self_influence=False
+    ),
+    "influence-exact": Method(
+        "influence function, dense",
+        **_by_damping(
+            lambda run, damping: InfluenceFunction(
+                curvature=Exact(damping=damping), **run.without_series()
+            )
+        ),
+    ),
+    "influence-cg": Method(
+        "influence function, CG",
+        **_by_damping(
+            lambda run, damping: InfluenceFunction(
+                curvature=GaussNewtonCG(damping=damping), **run.without_series()
+            )
+        ),
+        has_self_influence=False,
+    ),
+    "kfac": Method(
+        "K-FAC",
+        **_by_damping(
+            lambda run, damping: InfluenceFunction(
+                curvature=KFAC(damping=damping, likelihood=run.likelihood, seed=run.seed),
+                **run.without_series(),
+            )
+        ),
+    ),
+    "ekfac": Method(
+        "EK-FAC",
+        **_by_damping(
+            lambda run, damping: InfluenceFunction(
+                curvature=EKFAC(damping=damping, likelihood=run.likelihood, seed=run.seed),
+                **run.without_series(),
+            )
+        ),
+    ),
+    "astra": Method(
+        "EK-FAC with ASTRA",
+        lambda run: InfluenceFunction(
+            curvature=ASTRA(EKFAC(likelihood=run.likelihood, seed=run.seed), seed=run.seed),
+            **run.without_series(),
+        ),
+        has_self_influence=False,
+    ),
+    "source": Method(
+        "SOURCE",
+        lambda run: SOURCE(
+            curvature=EKFAC(likelihood=run.likelihood, seed=run.seed), **run.of_all_layers()
+        ),
+        has_self_influence=False,
+    ),
+    "trak": Method("TRAK", lambda run: TRAK(seed=run.seed, **run.of_several_models())),
+    "logra": Method("LoGra", lambda run: LoGra(seed=run.seed, **run.of_the_trained_model())),
+    "representation": Method(
+        "cosine of the last hidden layer",
+        lambda run: RepresentationSimilarity(**run.of_forward_passes(checkpoints=run.last)),
+        has_self_influence=False,
+    ),
     "training-loss": Method(
-        "training loss", lambda run: TrainingLoss(run, averaged=False), has_scores=False
+        "training loss",
+        lambda run: TrainingLoss(**run.of_forward_passes(checkpoints=run.last)),
+        has_scores=False,
     ),
     "training-loss-mean": Method(
         "training loss, mean over checkpoints",
-        lambda run: TrainingLoss(run, averaged=True),
+        lambda run: TrainingLoss(**run.of_forward_passes()),
         has_scores=False,
     ),
-    "random": Method("random", RandomScores),
+    "random": Method("random", lambda run: RandomScores(run.train_dataset, seed=run.seed)),
 }
 
 

@@ -14,6 +14,7 @@ from headwater.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headwater.curvature.find_likelihood import LikelihoodName
     from headwater.tasks import Task
 
 
@@ -33,6 +34,8 @@ class TrainedRun:
             average over several.
         layers: the parameters that count; None for all.
         final_layer: the name of the last linear layer; None finds it.
+        likelihood: the distribution whose negative logarithm the loss is, where the loss is not one
+            that says it by itself; see `headwater.EKFAC`.
         options: further arguments of the estimators: `learning_rates`, `batch_size`, ...
         seed: of whatever a method draws.
     """
@@ -46,6 +49,7 @@ class TrainedRun:
     others: Sequence[list[Any]] = ()
     layers: Sequence[str] | None = None
     final_layer: str | None = None
+    likelihood: LikelihoodName | None = None
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -84,6 +88,12 @@ class TrainedRun:
         options = {key: one for key, one in self.options.items() if key != "learning_rates"}
         checkpoint = last[0] if isinstance(last, tuple) else last
         return {**self._common, "layers": self.layers, "checkpoint": checkpoint, **options}
+
+    def of_forward_passes(self, *, checkpoints: Sequence[Any] | None = None) -> dict[str, Any]:
+        """What estimators take that take no gradient: no rates, and no layers."""
+        arguments = self.arguments(checkpoints=checkpoints)
+        arguments.pop("learning_rates", None)
+        return arguments
 
     @property
     def _common(self) -> dict[str, Any]:
