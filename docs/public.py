@@ -17,6 +17,7 @@ MODULES = (
     "headwater.tasks",
     "headwater.capture",
     "headwater.forms",
+    "headwater.report",
     "headwater.query",
     "headwater.store",
     "headwater.compat.captum",

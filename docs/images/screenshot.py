@@ -1,8 +1,9 @@
-"""Take the README's picture from the demo's report, as headless Chromium shows it.
+"""Take the README's pictures from the demo's pages, as headless Chromium shows them.
 
-The lists are cut short, so that every part of the page is in the picture; nothing else changes.
+Of the demo's own report the lists are cut short, so that every part of the page is in the picture;
+nothing else changes. Of another page the picture is what a window of a given size shows.
 
-Usage: python docs/images/screenshot.py REPORT PICTURE
+Usage: python docs/images/screenshot.py REPORT PICTURE [WIDTH HEIGHT]
 """
 
 import shutil
@@ -27,12 +28,11 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    f"--window-size={WIDTH},{HEIGHT}",
 )
 
 
-def main(report: Path, picture: Path) -> None:
-    """Write a picture of the report."""
+def main(report: Path, picture: Path, size: tuple[int, int] | None) -> None:
+    """Write a picture of the report, in a window of that size; None shows all of the demo's."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(
@@ -41,11 +41,17 @@ def main(report: Path, picture: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "page.html")
         html = report.read_text(encoding="utf-8")
-        page.write_text(html.replace("</head>", f"{SHORTENED}</head>"), encoding="utf-8")
+        if size is None:
+            html = html.replace("</head>", f"{SHORTENED}</head>")
+        page.write_text(html, encoding="utf-8")
+        width, height = size or (WIDTH, HEIGHT)
         subprocess.run(
             [
                 browser,
                 *FLAGS,
+                f"--window-size={width},{height}",
+                "--run-all-compositor-stages-before-draw",
+                "--virtual-time-budget=4000",
                 f"--user-data-dir={folder}/profile",
                 f"--screenshot={picture.resolve()}",
                 page.as_uri(),
@@ -58,4 +64,5 @@ def main(report: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    window = (int(sys.argv[3]), int(sys.argv[4])) if len(sys.argv) > 3 else None
+    main(Path(sys.argv[1]), Path(sys.argv[2]), window)

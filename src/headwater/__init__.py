@@ -64,6 +64,7 @@ from headwater.errors import (
     RecordingVersionError,
     RecordingWriteError,
     ReplayError,
+    ReportError,
     SelectionError,
     ShuffledLoaderError,
     StoreCorruptError,
@@ -106,6 +107,7 @@ from headwater.estimators import (
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, FaissNearestNeighbors, NearestNeighbors
 from headwater.replay import Indexed, TrainingRun
+from headwater.report import Report, verify_report
 from headwater.results import Scores, TopScores
 from headwater.tasks import Task
 from headwater.version import __version__
@@ -183,6 +185,8 @@ __all__ = [
     "RecordingWriteError",
     "RelativeDamping",
     "ReplayError",
+    "Report",
+    "ReportError",
     "RepresentationSimilarity",
     "Scores",
     "SelectionError",
@@ -215,4 +219,5 @@ __all__ = [
     "errors",
     "register_rule",
     "tasks",
+    "verify_report",
 ]

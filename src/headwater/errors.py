@@ -133,6 +133,10 @@ class MissingDependencyError(HeadwaterError, ImportError):
     """An optional package is needed that isn't installed; the message says which and how."""
 
 
+class ReportError(HeadwaterError, ValueError):
+    """A report isn't as it was written, or not of the run that it is compared with."""
+
+
 class StoreError(HeadwaterError):
     """Something is wrong with a gradient store."""
 

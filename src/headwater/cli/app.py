@@ -11,6 +11,7 @@ from headwater.cli.commands.demo import demo
 from headwater.cli.commands.evaluate import evaluate
 from headwater.cli.commands.influence import influence
 from headwater.cli.commands.init import init
+from headwater.cli.commands.report import report
 from headwater.cli.commands.self_influence import self_influence
 from headwater.cli.commands.store import store
 from headwater.cli.commands.suspects import suspects
@@ -42,11 +43,12 @@ def app() -> None:
       headwater self-influence attribution.py --top 50 --out suspects.csv
       headwater influence attribution.py --queries 0:20 --k 10
       headwater suspects attribution.py --decisions suggested.json
+      headwater report attribution.py -o report/
       headwater evaluate attribution.py   which method is right?
     """
 
 
-for command in (
+_COMMANDS = (
     demo,
     init,
     check,
@@ -55,7 +57,9 @@ for command in (
     influence,
     suspects,
     apply,
+    report,
     evaluate,
     store,
-):
+)
+for command in _COMMANDS:
     app.add_command(command)

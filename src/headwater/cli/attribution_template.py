@@ -98,6 +98,7 @@ def query_columns() -> dict[str, list[int]]:
 # batch_size = 64               # examples at a time; without it, what fits memory and cache
 # memory_budget = "2GB"         # beside model and batch; without it, a quarter of what is free
 # projection = headwater.Projected(512, seed=0)     # estimates from 512 numbers per gradient
+# report_options = {"kind": "images"}    # what `headwater report` takes: see its --help
 # def checkpoints_load_func(model, checkpoint): ...    # loads other formats, returns the rate
 
 # --- How the example is trained: plain SGD, and a checkpoint every few epochs ---------------------

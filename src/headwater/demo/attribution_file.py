@@ -29,6 +29,10 @@ DATA = noisy_digits(SETTINGS)
 
 checkpoints = Path(__file__).parent / "checkpoints"
 loss_fn = nn.CrossEntropyLoss(reduction="none")
+report_options = {{
+    "title": "headwater demo: digits with flipped labels",
+    "truth": "true_label",
+}}
 
 
 def model():

@@ -37,6 +37,7 @@ OPTIONAL = (
     "batch_size",
     "memory_budget",
     "projection",
+    "report_options",
     "train",
     "training",
 )
