@@ -6,8 +6,8 @@ import torch
 
 from benchmarks import methods as results
 from benchmarks.settings import SETTINGS, split
+from headwater import RandomScores
 from headwater.evaluation import METHODS, Method
-from headwater.evaluation.baselines import RandomScores
 
 SMALL = [
     "--training", "40", "--queries", "6", "--epochs", "1", "--subsets", "4", "--others", "1",
@@ -35,7 +35,11 @@ def test_a_setting_is_whole(name):
 
 def test_the_page_of_a_small_setting(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
-    better = Method("by seed", RandomScores, settings={"the same again": RandomScores})
+
+    def chance(run):
+        return RandomScores(run.train_dataset, seed=run.seed)
+
+    better = Method("by seed", chance, settings={"the same again": chance})
     monkeypatch.setitem(METHODS, "by-seed", better)
     arguments = [
         *SMALL, "--setting", "digits-logistic", "--banks", str(tmp_path / "banks"),

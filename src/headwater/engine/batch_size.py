@@ -28,6 +28,12 @@ class _LargestOutput(TorchDispatchMode):
         self._parameters = parameters
         self.nbytes = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here; to be left out of compiling, it would import the compiler, which
+        # takes some three seconds at a program's first question.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

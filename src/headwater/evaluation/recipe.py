@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,21 +81,34 @@ class Recipe:
                 f"warmup is {self.warmup} and clip_norm {self.clip_norm}; expected at least 0, and "
                 f"more than 0"
             )
+        # By the names alone: making an optimizer imports PyTorch's compiler, which takes seconds, and
+        # most commands that read a recipe don't train.
+        make = OPTIMIZERS[self.optimizer]
         try:
-            self.optimizer_of([torch.zeros(1)])
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"torch.optim.{OPTIMIZERS[self.optimizer].__name__} doesn't take the settings "
-                f"{dict(self.settings)}: {error}"
-            ) from error
+            inspect.signature(make).bind([], lr=self.learning_rate, **self.settings)
+        except TypeError as error:
+            raise self._refused(error) from error
 
     def optimizer_of(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """A new optimizer of these tensors."""
+        """A new optimizer of these tensors.
+
+        Raises:
+            InputError: the optimizer refuses its settings.
+        """
         make: Any = OPTIMIZERS[self.optimizer]
-        optimizer: torch.optim.Optimizer = make(
-            list(parameters), lr=self.learning_rate, **self.settings
-        )
+        try:
+            optimizer: torch.optim.Optimizer = make(
+                list(parameters), lr=self.learning_rate, **self.settings
+            )
+        except ValueError as error:
+            raise self._refused(error) from error
         return optimizer
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(
+            f"torch.optim.{OPTIMIZERS[self.optimizer].__name__} doesn't take the settings "
+            f"{dict(self.settings)}: {error}"
+        )
 
     def steps(self, examples: int) -> int:
         """How many updates a run on so many examples takes."""
