@@ -81,8 +81,8 @@ class Recipe:
                 f"warmup is {self.warmup} and clip_norm {self.clip_norm}; expected at least 0, and "
                 f"more than 0"
             )
-        # By the names alone: making an optimizer imports PyTorch's compiler, which takes seconds, and
-        # most commands that read a recipe don't train.
+        # By the names alone: making an optimizer imports PyTorch's compiler, which takes seconds,
+        # and most commands that read a recipe don't train.
         make = OPTIMIZERS[self.optimizer]
         try:
             inspect.signature(make).bind([], lr=self.learning_rate, **self.settings)
