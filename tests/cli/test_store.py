@@ -120,7 +120,7 @@ def test_info_says_what_it_was_made_of(headwater, grads):
 def test_verify_finds_a_changed_byte(headwater, grads, tmp_path):
     status, out, _ = headwater("store", "verify", grads)
     assert status == 0
-    assert out.startswith("grads: whole. 1 file, ")
+    assert out.startswith("grads: as it was written. 1 file, ")
     shard = next((tmp_path / grads).glob("shard-*"))
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1

@@ -55,6 +55,8 @@ def test_a_page_or_record_that_was_changed_is_refused(page, tmp_path):
         ('"examples":130', '"examples":131', "record was changed"),
         ('"headwater-provenance"', '"another"', "no provenance record"),
         ('id="data"', 'id="other"', "no part 'data'"),
+        ("and 130 training examples", "and 999 training examples", "page was changed"),
+        ("<body>", "<body><!-- added -->", "page was changed"),
     ]:
         assert old in text
         changed.write_text(text.replace(old, new), encoding="utf-8")

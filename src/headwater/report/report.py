@@ -9,7 +9,7 @@ from headwater.errors import InputError
 from headwater.estimators.streamed import Streamed
 from headwater.report.findings import Findings, find
 from headwater.report.options import Options
-from headwater.report.page import render
+from headwater.report.page import render, signed_with_page
 from headwater.report.page_data import page_data
 from headwater.report.provenance import citation
 from headwater.report.record import record_of
@@ -201,5 +201,6 @@ class Report:
             )
             data = page_data(findings, self._examples, self._queries, self._options)
             record = record_of(self._estimator, self._parts, findings, data)
+            record = signed_with_page(record, render(data, record))
             self._made = render(data, record), record
         return self._made

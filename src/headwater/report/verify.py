@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.errors import ReportError
 from headwater.report.data_digest import DataDigest
 from headwater.report.outputs import visited_checkpoints
+from headwater.report.page import page_digest
 from headwater.report.provenance import FORMAT, VERSION, digest_of, is_intact
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def verify_report(
 
     Raises:
         ReportError: it is no report, or the first thing that doesn't agree: the record, the page's
-            numbers, or the run's model, data, checkpoints or rates.
+            numbers, the rest of its text, or the run's model, data, checkpoints or rates.
     """
     file = Path(path)
     file = file / "index.html" if file.is_dir() else file
@@ -55,6 +56,10 @@ def verify_report(
         raise ReportError(f"{file}: the provenance record was changed since it was written")
     if digest_of(found["data"]) != record["results"]["page"]:
         raise ReportError(f"{file}: what the page shows was changed since it was written")
+    if page_digest(text, record) != record["results"].get("html"):
+        raise ReportError(
+            f"{file}: the page was changed since it was written, though not the data in it"
+        )
     if estimator is not None:
         _compare(file, record, estimator)
     return record

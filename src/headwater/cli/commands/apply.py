@@ -77,8 +77,8 @@ def apply(
 
     DECISIONS is a .json or .csv file, from `headwater suspects`, a report, or
     your own hand. Examples without a decision are kept. With ATTRIBUTION.PY
-    the decisions are held against the training data: its fingerprint, its
-    ids, its labels. --retrain calls train(dataset, seed) in it, and needs
+    the decisions are held against the training data: its size, its ids, and
+    16 of its examples. --retrain calls train(dataset, seed) in it, and needs
     held_out_dataset().
 
     \b
@@ -118,6 +118,11 @@ def apply(
         )
         if effect is not None:
             click.echo(f"{effect}")
+            if sum(effect.gains) <= 0:
+                click.echo(
+                    "Cleaning didn't help here. Suggested decisions are not facts: look at the "
+                    "examples before you apply them."
+                )
     if out is not None:
         say(f"Wrote {counted(len(cleaned), 'row')} to {out}")
 

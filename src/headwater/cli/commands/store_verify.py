@@ -32,4 +32,6 @@ def verify(store: Path) -> None:
         print(f"Damaged: {error}", file=sys.stderr)
         raise click.exceptions.Exit(FOUND_WRONG) from error
     size, count = nbytes(facts["nbytes"]), counted(facts["shards"], "file")
-    click.echo(f"{store}: whole. {count}, {size}, {counted(facts['examples'], 'example')}")
+    examples = counted(facts["examples"], "example")
+    so_far = "" if facts["complete"] else "; its build was interrupted"
+    click.echo(f"{store}: as it was written{so_far}. {count}, {size}, {examples}")

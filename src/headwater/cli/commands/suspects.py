@@ -45,7 +45,7 @@ _SHOWN = ("suspicion", "given_label", "suggested_label", "support", "confidence"
     type=click.Path(path_type=Path),
     callback=parsed_decisions,
     metavar="FILE",
-    help="Write suggested decisions: .json or .csv, for `headwater apply`.",
+    help="Write suggested decisions, to be looked through: .json or .csv, for `headwater apply`.",
 )
 @options.out
 @options.as_json

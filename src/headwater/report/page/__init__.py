@@ -1,5 +1,6 @@
 """The page itself: its template, its style, its scripts, and the charts' library within it."""
 
+from headwater.report.page.digest import page_digest, signed_with_page
 from headwater.report.page.render import render
 
-__all__ = ["render"]
+__all__ = ["page_digest", "render", "signed_with_page"]
