@@ -143,8 +143,9 @@ def transformer() -> nn.Module:
     return Decoder(width=48, layers=2, heads=4, vocabulary=64, positions=_WINDOW)
 
 
-def by_class(predictions: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(predictions, labels, reduction="none")
+# Known for what it is, so that log-odds can be taken from logits: where a loss rounds to 0, nothing
+# is left to take them from.
+by_class = nn.CrossEntropyLoss(reduction="none")
 
 
 def by_text(predictions: Tensor, targets: Tensor) -> Tensor:

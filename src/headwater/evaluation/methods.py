@@ -67,6 +67,14 @@ def _damped(
     return make(run, RelativeDamping(share))
 
 
+def _source(segments: int, run: TrainedRun) -> DataInfluence:
+    return SOURCE(
+        segments=segments,
+        curvature=EKFAC(likelihood=run.likelihood, seed=run.seed),
+        **run.of_all_layers(),
+    )
+
+
 METHODS: dict[str, Method] = {
     "tracin": Method("TracIn", lambda run: TracInCP(**run.of_all_layers())),
     "tracin-last": Method(
@@ -131,10 +139,9 @@ METHODS: dict[str, Method] = {
     ),
     "source": Method(
         "SOURCE",
-        lambda run: SOURCE(
-            curvature=EKFAC(likelihood=run.likelihood, seed=run.seed), **run.of_all_layers()
-        ),
+        partial(_source, 3),
         has_self_influence=False,
+        settings={f"{segments} segments": partial(_source, segments) for segments in (1, 2, 5)},
     ),
     "trak": Method("TRAK", lambda run: TRAK(seed=run.seed, **run.of_several_models())),
     "logra": Method("LoGra", lambda run: LoGra(seed=run.seed, **run.of_the_trained_model())),
