@@ -91,6 +91,9 @@ def query_columns() -> dict[str, list[int]]:
     return {"label": digits()[1][1500:].tolist()}
 
 
+# How `headwater report` shows the data; see its --help.
+report_options = {"kind": "images", "title": "scikit-learn's digits"}
+
 # --- Settings: remove the # of those that you want ------------------------------------------------
 
 # layers = ["2"]                # only these layers or parameters count, by their dotted names
@@ -98,7 +101,6 @@ def query_columns() -> dict[str, list[int]]:
 # batch_size = 64               # examples at a time; without it, what fits memory and cache
 # memory_budget = "2GB"         # beside model and batch; without it, a quarter of what is free
 # projection = headwater.Projected(512, seed=0)     # estimates from 512 numbers per gradient
-# report_options = {"kind": "images"}    # what `headwater report` takes: see its --help
 # def checkpoints_load_func(model, checkpoint): ...    # loads other formats, returns the rate
 
 # --- How the example is trained: plain SGD, and a checkpoint every few epochs ---------------------
