@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from headwater.capture import eager, select
 from headwater.checkpoints import count_of, default_checkpoints_load_func
 from headwater.errors import InputError
-from headwater.estimators.tracincp_base import TracInCPBase
+from headwater.estimators.answered import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import nn
 
-    from headwater.engine.run import AnySink
-    from headwater.estimators.question import Question
-    from headwater.estimators.results import KMostInfluentialResults
-    from headwater.estimators.stored.from_store import Answering
     from headwater.tasks import Task
 
 
@@ -35,13 +30,12 @@ class GradientOptions(TypedDict, total=False):
     collate_fn: Callable[[list[Any]], Any] | None
 
 
-class GradientEstimator(TracInCPBase):
+class GradientEstimator(Answered):
     """An estimator over selected parameters, whose questions `_answers` answers.
 
     A subclass sets `_answers`, and `_no_self_influence` where that question has no sense.
     """
 
-    _answers: Answering
     # Why there is no self-influence; None where there is.
     _no_self_influence: str | None = None
 
@@ -87,37 +81,6 @@ class GradientEstimator(TracInCPBase):
         super()._refuse_odd_arguments(inputs, targets, k)
         if inputs is None and self._no_self_influence is not None:
             raise InputError(f"{self.get_name()} has no self-influence: {self._no_self_influence}")
-
-    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
-        return self._answers.self_influence(show_progress=show_progress)
-
-    def _influence(
-        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
-    ) -> Float[Tensor, "Q N"]:
-        task, batch = self._query_task(inputs, targets)
-        return self._answers.scores(task, batch, show_progress=show_progress)
-
-    def _get_k_most_influential(
-        self,
-        inputs: tuple[Any, ...],
-        targets: Any = None,
-        k: int = 5,
-        proponents: bool = True,
-        show_progress: bool = False,
-    ) -> KMostInfluentialResults:
-        task, batch = self._query_task(inputs, targets)
-        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)
-
-    def _stream(
-        self,
-        question: Question | None,
-        sink: Callable[[], AnySink],
-        *,
-        bounded: bool,
-        show_progress: bool,
-    ) -> AnySink:
-        return self._answers.stream(question, sink, bounded=bounded, show_progress=show_progress)
 
 
 def even_weights(

@@ -21,28 +21,24 @@ from headwater.curvature import (
 from headwater.engine import memory_budget_bytes
 from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
+from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.stored import GradientStore
 from headwater.estimators.stored.preconditioned import StoredPreconditioned
 from headwater.estimators.streamed import Streamed
-from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.results import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import nn
     from typing_extensions import Self
 
-    from headwater.engine.run import AnySink
-    from headwater.estimators.question import Question
-    from headwater.estimators.results import KMostInfluentialResults
     from headwater.tasks import Task
 
 
-class InfluenceFunction(TracInCPBase):
+class InfluenceFunction(Answered):
     """Influence through the curvature of the training loss, at the end of training.
 
         influence(q, n)   = <g_q, (G + damping)^-1 g_n>
@@ -222,40 +218,8 @@ class InfluenceFunction(TracInCPBase):
     def _batched_loss(self) -> None:
         return None
 
-    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
+    def _prepare(self, asked: tuple[Task, Any] | None, *, show_progress: bool) -> None:
         self.fit(show_progress=show_progress)
-        return self._answers.self_influence(show_progress=show_progress)
-
-    def _influence(
-        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
-    ) -> Float[Tensor, "Q N"]:
-        task, batch = self._query_task(inputs, targets)
-        self.fit(show_progress=show_progress)
-        return self._answers.scores(task, batch, show_progress=show_progress)
-
-    def _get_k_most_influential(
-        self,
-        inputs: tuple[Any, ...],
-        targets: Any = None,
-        k: int = 5,
-        proponents: bool = True,
-        show_progress: bool = False,
-    ) -> KMostInfluentialResults:
-        task, batch = self._query_task(inputs, targets)
-        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        self.fit(show_progress=show_progress)
-        return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)
-
-    def _stream(
-        self,
-        question: Question | None,
-        sink: Callable[[], AnySink],
-        *,
-        bounded: bool,
-        show_progress: bool,
-    ) -> AnySink:
-        self.fit(show_progress=show_progress)
-        return self._answers.stream(question, sink, bounded=bounded, show_progress=show_progress)
 
 
 def _refuse_without_factors(curvature: Curvature) -> None:

@@ -86,6 +86,21 @@ def refuse_odd_k(k: Any) -> None:
         raise InputError(f"k is {k!r}; expected an int of at least 0, or None for all scores")
 
 
+def refuse_odd_question(inputs: Any, targets: Any, k: Any, *, task_given: bool) -> None:
+    """Raises InputError for arguments of a question that don't go together."""
+    refuse_odd_k(k)
+    if inputs is None and (targets is not None or k is not None):
+        given = "targets" if targets is not None else "k"
+        raise InputError(
+            f"{given} is given without inputs; inputs=None asks for self-influence, a number "
+            f"per training example, which has neither targets nor k"
+        )
+    if task_given and targets is not None:
+        raise InputError(
+            "targets is given beside a task; a task reads one whole batch: pass it as inputs"
+        )
+
+
 def refuse_misplaced_queries(inputs: Any) -> None:
     """Raises InputError for a loader or dataset in the place of queries."""
     if isinstance(inputs, (DataLoader, Dataset)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headwater.query import TopK
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -19,3 +21,12 @@ class KMostInfluentialResults(NamedTuple):
 
     indices: Int[Tensor, "Q K"]
     influence_scores: Float[Tensor, "Q K"]
+
+    @classmethod
+    def among(
+        cls, scores: Float[Tensor, "Q N"], *, k: int, proponents: bool
+    ) -> KMostInfluentialResults:
+        """The k highest or lowest of each query's scores, ties in the order of the data."""
+        sink = TopK(len(scores), k=k, side="proponents" if proponents else "opponents")
+        sink.add(0, scores)
+        return cls(*sink.result())

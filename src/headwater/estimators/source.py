@@ -14,12 +14,12 @@ from headwater.curvature.segments import Segment, SegmentCurvature, cut
 from headwater.engine import memory_budget_bytes
 from headwater.engine.gradient_pass import GradientPass, Recorded, refuse_generator
 from headwater.errors import InputError
+from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
 from headwater.estimators.misplaced import refuse_stored
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.streamed import Streamed
-from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.forms import Gradients
 from headwater.query import AllScores
 from headwater.results import Wording
@@ -34,11 +34,10 @@ if TYPE_CHECKING:
     from headwater.engine import Quantity, TrainingData
     from headwater.engine.run import AnySink
     from headwater.estimators.question import Question
-    from headwater.estimators.results import KMostInfluentialResults
     from headwater.tasks import Task
 
 
-class SOURCE(TracInCPBase):
+class SOURCE(Answered):
     """Influence on the end of training, as training by SGD went: approximate unrolling.
 
         influence(q, n) = sum over segments l of
@@ -152,6 +151,7 @@ class SOURCE(TracInCPBase):
                 plain=False,
             ),
         )
+        self._answers = self._streamed
         self._fitted: list[SegmentCurvature] | None = None
         self._queries: list[Gradients] = []
 
@@ -235,26 +235,6 @@ class SOURCE(TracInCPBase):
         sink = self._own(lambda: AllScores(1, self._data.count))
         return sink.result()[0]
 
-    def _influence(
-        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
-    ) -> Float[Tensor, "Q N"]:
-        task, batch = self._query_task(inputs, targets)
-        self._ask(task, batch, show_progress=show_progress)
-        return self._streamed.scores(task, batch, show_progress=show_progress)
-
-    def _get_k_most_influential(
-        self,
-        inputs: tuple[Any, ...],
-        targets: Any = None,
-        k: int = 5,
-        proponents: bool = True,
-        show_progress: bool = False,
-    ) -> KMostInfluentialResults:
-        task, batch = self._query_task(inputs, targets)
-        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        self._ask(task, batch, show_progress=show_progress)
-        return self._streamed.top_k(task, batch, k=k, side=side, show_progress=show_progress)
-
     def _stream(
         self,
         question: Question | None,
@@ -263,15 +243,17 @@ class SOURCE(TracInCPBase):
         bounded: bool,
         show_progress: bool,
     ) -> AnySink:
-        self.fit(show_progress=show_progress)
         if question is None:
+            self.fit(show_progress=show_progress)
             return self._own(sink)
-        self._ask(question.task, question.batch, show_progress=show_progress)
-        return self._streamed.stream(question, sink, bounded=bounded, show_progress=show_progress)
+        return super()._stream(question, sink, bounded=bounded, show_progress=show_progress)
 
-    def _ask(self, task: Task, batch: Any, *, show_progress: bool) -> None:
+    def _prepare(self, asked: tuple[Task, Any] | None, *, show_progress: bool) -> None:
         """Fits, and takes the queries' gradients at the end of training."""
         self.fit(show_progress=show_progress)
+        if asked is None:
+            return
+        task, batch = asked
         data, _ = query_batches(task, batch)
         end = self._series.count
         assert end is not None

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import eager, select
 from headwater.checkpoints import default_checkpoints_load_func
 from headwater.errors import InputError
+from headwater.estimators.answered import Answered
 from headwater.estimators.stored.from_store import answering
 from headwater.estimators.streamed import Streamed
-from headwater.estimators.tracincp_base import TracInCPBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import nn
 
-    from headwater.engine.run import AnySink
-    from headwater.estimators.question import Question
-    from headwater.estimators.results import KMostInfluentialResults
     from headwater.forms import Projected
     from headwater.tasks import Task
 
 
-class TracInCP(TracInCPBase):
+class TracInCP(Answered):
     """TracIn over checkpoints, with exact gradients of every selected parameter.
 
     Args:
@@ -93,34 +89,3 @@ class TracInCP(TracInCPBase):
     @property
     def _batched_loss(self) -> bool:
         return self.sample_wise_grads_per_batch
-
-    def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
-        return self._answers.self_influence(show_progress=show_progress)
-
-    def _influence(
-        self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False
-    ) -> Float[Tensor, "Q N"]:
-        task, batch = self._query_task(inputs, targets)
-        return self._answers.scores(task, batch, show_progress=show_progress)
-
-    def _get_k_most_influential(
-        self,
-        inputs: tuple[Any, ...],
-        targets: Any = None,
-        k: int = 5,
-        proponents: bool = True,
-        show_progress: bool = False,
-    ) -> KMostInfluentialResults:
-        task, batch = self._query_task(inputs, targets)
-        side: Literal["proponents", "opponents"] = "proponents" if proponents else "opponents"
-        return self._answers.top_k(task, batch, k=k, side=side, show_progress=show_progress)
-
-    def _stream(
-        self,
-        question: Question | None,
-        sink: Callable[[], AnySink],
-        *,
-        bounded: bool,
-        show_progress: bool,
-    ) -> AnySink:
-        return self._answers.stream(question, sink, bounded=bounded, show_progress=show_progress)

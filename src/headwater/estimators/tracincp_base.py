@@ -23,7 +23,7 @@ from headwater.estimators.misplaced import (
     refuse_misplaced_mapping,
     refuse_misplaced_queries,
     refuse_misplaced_tensors,
-    refuse_odd_k,
+    refuse_odd_question,
 )
 from headwater.estimators.query_batches import rows_of
 from headwater.estimators.question import Question
@@ -190,8 +190,7 @@ class TracInCPBase(DataInfluence):
         self._refuse_odd_arguments(inputs, targets, k)
         if inputs is None:
             return self._self_influence(show_progress=show_progress)
-        unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
-        arguments = tuple(inputs) if unpack else (inputs,)
+        arguments = self._arguments(inputs, unpack_inputs=unpack_inputs)
         if k is None:
             return self._influence(arguments, targets, show_progress=show_progress)
         return self._get_k_most_influential(
@@ -246,9 +245,12 @@ class TracInCPBase(DataInfluence):
         self, inputs: Any, targets: Any = None, *, unpack_inputs: bool = True
     ) -> Question:
         """What scores with these queries are asked by; arguments as for `influence`."""
+        arguments = self._arguments(inputs, unpack_inputs=unpack_inputs)
+        return Question.of(*self._query_task(arguments, targets))
+
+    def _arguments(self, inputs: Any, *, unpack_inputs: bool = True) -> tuple[Any, ...]:
         unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
-        task, batch = self._query_task(tuple(inputs) if unpack else (inputs,), targets)
-        return Question.of(task, batch)
+        return tuple(inputs) if unpack else (inputs,)
 
     def _streaming(
         self,
@@ -392,14 +394,4 @@ class TracInCPBase(DataInfluence):
         return task, (*inputs, targets)
 
     def _refuse_odd_arguments(self, inputs: Any, targets: Any, k: int | None) -> None:
-        refuse_odd_k(k)
-        if inputs is None and (targets is not None or k is not None):
-            given = "targets" if targets is not None else "k"
-            raise InputError(
-                f"{given} is given without inputs; inputs=None asks for self-influence, a number "
-                f"per training example, which has neither targets nor k"
-            )
-        if self._given_task is not None and targets is not None:
-            raise InputError(
-                "targets is given beside a task; a task reads one whole batch: pass it as inputs"
-            )
+        refuse_odd_question(inputs, targets, k, task_given=self._given_task is not None)

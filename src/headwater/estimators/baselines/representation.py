@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from headwater.capture import borrowed, eager
-from headwater.checkpoints import default_checkpoints_load_func
-from headwater.engine import memory_budget_bytes
 from headwater.engine.cosines import normalised_rows
-from headwater.engine.forward_pass import ForwardPass
 from headwater.errors import InputError, ModelError, NonFiniteError, SelectionError
-from headwater.estimators.gradient_estimator import even_weights
-from headwater.estimators.misplaced import refuse_stored
+from headwater.estimators.baselines.forward_estimator import ForwardEstimator
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.results import KMostInfluentialResults
-from headwater.estimators.tracincp_base import TracInCPBase
-from headwater.query import TopK
 from headwater.results import Wording
 from headwater.tasks import Task
 from headwater.tasks.batch import borrow
@@ -28,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jaxtyping import Float
+    from typing_extensions import Unpack
+
+    from headwater.engine.forward_pass import ForwardPass
+    from headwater.estimators.baselines.forward_estimator import ForwardOptions
 
 
-class RepresentationSimilarity(TracInCPBase):
+class RepresentationSimilarity(ForwardEstimator):
     """The similarity of a layer's representations of a query and a training example.
 
         influence(q, n) = 1/C sum over c of sim(h_c(q), h_c(n)),    sim a cosine or a dot product
@@ -67,32 +64,14 @@ class RepresentationSimilarity(TracInCPBase):
         layer: str | None = None,
         similarity: Literal["cosine", "dot"] = "cosine",
         pool: Callable[[Tensor], Tensor] | None = None,
-        checkpoints_load_func: Callable[[nn.Module, Any], Any] = default_checkpoints_load_func,
-        loss_fn: Callable[..., Any] | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        task: Task | None = None,
-        memory_budget: int | str = "auto",
-        collate_fn: Callable[[list[Any]], Any] | None = None,
+        **options: Unpack[ForwardOptions],
     ) -> None:
-        refuse_stored(influence_src_dataset, "RepresentationSimilarity")
         if similarity not in ("cosine", "dot"):
             raise InputError(f"similarity is {similarity!r}; expected 'cosine' or 'dot'")
-        super().__init__(
-            model,
-            influence_src_dataset,
-            checkpoints,
-            checkpoints_load_func,
-            loss_fn,
-            batch_size,
-            learning_rates=even_weights(checkpoints, checkpoints_load_func),
-            task=task,
-            memory_budget=memory_budget,
-            collate_fn=collate_fn,
-        )
+        super().__init__(model, influence_src_dataset, checkpoints, **options)
         self.layer = layer
         self.similarity = similarity
         self.pool = pool
-        self._net = eager(model)
         self._module = _layer(self._net, layer)
         what = "cosine" if similarity == "cosine" else "dot product"
         self._wording = Wording(
@@ -129,33 +108,21 @@ class RepresentationSimilarity(TracInCPBase):
         show_progress: bool = False,
     ) -> KMostInfluentialResults:
         scores = self._influence(inputs, targets, show_progress)
-        sink = TopK(len(scores), k=k, side="proponents" if proponents else "opponents")
-        sink.add(0, scores)
-        return KMostInfluentialResults(*sink.result())
+        return KMostInfluentialResults.among(scores, k=k, proponents=proponents)
 
     def _matrix(self, asked: tuple[Task, Any] | None, show_progress: bool) -> Float[Tensor, "Q N"]:
-        total: Tensor | None = None
-        with borrowed(self._net):
-            passing = ForwardPass(
-                self._net,
-                self._series,
-                self._data,
-                _Represented(self._represented),
-                budget=memory_budget_bytes(self.memory_budget) // 4,
-                name=self.get_name(),
-                show_progress=show_progress,
-            )
-            for weight in passing.checkpoints():
-                queries = None if asked is None else self._queries(*asked)
-                columns = []
-                for start, found in passing.rows(self._represented):
-                    rows = self._comparable(found, "training example", start)
-                    own = rows.square().sum(dim=1)[None] if queries is None else None
-                    columns.append(own if queries is None else _product(queries, rows))
-                part = weight * torch.cat([one for one in columns if one is not None], dim=1)
-                total = part if total is None else total + part
-        assert total is not None, "a series has at least one checkpoint"
-        return total.cpu()
+        def told(passing: ForwardPass) -> Tensor:
+            queries = None if asked is None else self._queries(*asked)
+            columns = []
+            for start, found in passing.rows(self._represented):
+                rows = self._comparable(found, "training example", start)
+                if queries is None:
+                    columns.append(rows.square().sum(dim=1)[None])
+                else:
+                    columns.append(_product(queries, rows))
+            return torch.cat(columns, dim=1)
+
+        return self._mean(_Represented(self._represented), told, show_progress=show_progress)
 
     def _queries(self, task: Task, batch: Any) -> Float[Tensor, "Q H"]:
         data, size = query_batches(task, batch)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from headwater.capture import borrowed, eager
-from headwater.checkpoints import default_checkpoints_load_func
-from headwater.engine import memory_budget_bytes
-from headwater.engine.forward_pass import ForwardPass
 from headwater.errors import InputError, NonFiniteError
-from headwater.estimators.gradient_estimator import even_weights
-from headwater.estimators.misplaced import refuse_stored
-from headwater.estimators.tracincp_base import TracInCPBase
+from headwater.estimators.baselines.forward_estimator import ForwardEstimator
 from headwater.results import Wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jaxtyping import Float
     from torch import Tensor, nn
+    from typing_extensions import Unpack
 
+    from headwater.engine.forward_pass import ForwardPass
+    from headwater.estimators.baselines.forward_estimator import ForwardOptions
     from headwater.estimators.results import KMostInfluentialResults
-    from headwater.tasks import Task
 
 
-class TrainingLoss(TracInCPBase):
+class TrainingLoss(ForwardEstimator):
     """Each training example's own loss, averaged over checkpoints.
 
         self_influence(n) = 1/C sum over c of L(w_c, n)
@@ -56,29 +50,11 @@ class TrainingLoss(TracInCPBase):
         model: nn.Module,
         influence_src_dataset: Any,
         checkpoints: Any,
-        *,
-        checkpoints_load_func: Callable[[nn.Module, Any], Any] = default_checkpoints_load_func,
-        loss_fn: Callable[..., Any] | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        task: Task | None = None,
-        memory_budget: int | str = "auto",
-        collate_fn: Callable[[list[Any]], Any] | None = None,
+        **options: Unpack[ForwardOptions],
     ) -> None:
-        refuse_stored(influence_src_dataset, "TrainingLoss")
-        if loss_fn is None and task is None:
+        if options.get("loss_fn") is None and options.get("task") is None:
             raise InputError("TrainingLoss needs the loss that training minimised: pass loss_fn")
-        super().__init__(
-            model,
-            influence_src_dataset,
-            checkpoints,
-            checkpoints_load_func,
-            loss_fn,
-            batch_size,
-            learning_rates=even_weights(checkpoints, checkpoints_load_func),
-            task=task,
-            memory_budget=memory_budget,
-            collate_fn=collate_fn,
-        )
+        super().__init__(model, influence_src_dataset, checkpoints, **options)
 
     @property
     def _batched_loss(self) -> None:
@@ -94,27 +70,15 @@ class TrainingLoss(TracInCPBase):
             )
 
     def _self_influence(self, show_progress: bool = False) -> Float[Tensor, " N"]:
-        net, task = eager(self.model), self._loss_task
-        total: Tensor | None = None
-        with borrowed(net):
-            passing = ForwardPass(
-                net,
-                self._series,
-                self._data,
-                task,
-                budget=memory_budget_bytes(self.memory_budget) // 4,
-                name=self.get_name(),
-                show_progress=show_progress,
-            )
-            for weight in passing.checkpoints():
-                losses = []
-                for start, found in passing.rows(lambda batch: task.own_losses(net, batch)):
-                    _refuse_non_finite(found, start)
-                    losses.append(found.float() if found.dtype.itemsize < 4 else found)
-                part = weight * torch.cat(losses) if losses else torch.empty(0)
-                total = part if total is None else total + part
-        assert total is not None, "a series has at least one checkpoint"
-        return total.cpu()
+        return self._mean(self._loss_task, self._losses, show_progress=show_progress)
+
+    def _losses(self, passing: ForwardPass) -> Float[Tensor, " N"]:
+        task, net = self._loss_task, self._net
+        losses = []
+        for start, found in passing.rows(lambda batch: task.own_losses(net, batch)):
+            _refuse_non_finite(found, start)
+            losses.append(found.float() if found.dtype.itemsize < 4 else found)
+        return torch.cat(losses) if losses else torch.empty(0)
 
     def _influence(
         self, inputs: tuple[Any, ...], targets: Any = None, show_progress: bool = False

@@ -9,7 +9,6 @@ from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.misplaced import refuse_odd_k
 from headwater.estimators.results import KMostInfluentialResults
-from headwater.query import TopK
 from headwater.results import Held, Meaning, Names, Scores, Wording
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ class WithoutModel(DataInfluence):
             return scores[0]
         if k is None:
             return scores
-        sink = TopK(len(scores), k=k, side="proponents" if proponents else "opponents")
-        sink.add(0, scores)
-        return KMostInfluentialResults(*sink.result())
+        return KMostInfluentialResults.among(scores, k=k, proponents=proponents)
 
     def attribute(
         self,

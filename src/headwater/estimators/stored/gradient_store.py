@@ -327,8 +327,7 @@ class GradientStore:
             writer.clean(self._manifest)
 
     def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
-        unpack = self._estimator._given_task is None and isinstance(inputs, (tuple, list))
-        arguments = tuple(inputs) if unpack else (inputs,)
+        arguments = self._estimator._arguments(inputs)
         return self._estimator._query_task(arguments, targets)
 
     def _show(self, manifest: Manifest) -> None:

@@ -10,10 +10,9 @@ from tqdm import tqdm
 from headwater.engine import memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.data_influence import DataInfluence
-from headwater.estimators.misplaced import refuse_misplaced_queries, refuse_odd_k
+from headwater.estimators.misplaced import refuse_misplaced_queries, refuse_odd_question
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.unrolling.backward_pass import Account, backward_pass
-from headwater.query import TopK
 from headwater.replay import Query, TrainingRun
 from headwater.replay.derivatives import rule_of
 
@@ -87,22 +86,15 @@ class RunEstimator(DataInfluence):
             NotReplayableError: the run changes buffers in its forward passes.
             NonFiniteError: the derivative grows beyond all numbers.
         """
-        refuse_odd_k(k)
+        refuse_odd_question(inputs, targets, k, task_given=False)
         refuse_misplaced_queries(inputs)
         if inputs is None:
-            if targets is not None or k is not None:
-                raise InputError(
-                    f"{'targets' if targets is not None else 'k'} is given without inputs; "
-                    f"inputs=None asks for self-influence, a number per training example"
-                )
             return self._self_influence(show_progress=show_progress)
         query = self.run.query(inputs, targets, unpack_inputs=unpack_inputs)
         scores = self._scores(query, show_progress=show_progress)
         if k is None:
             return scores
-        sink = TopK(query.size, k=k, side="proponents" if proponents else "opponents")
-        sink.add(0, scores)
-        return KMostInfluentialResults(*sink.result())
+        return KMostInfluentialResults.among(scores, k=k, proponents=proponents)
 
     def _scores(self, query: Query, *, show_progress: bool) -> Float[Tensor, "Q N"]:
         at_once = self._rows_at_once()
