@@ -5,7 +5,7 @@ from headwater.demo.data import NoisyDigits
 from headwater.demo.model import small_cnn
 from headwater.demo.settings import Settings
 from headwater.demo.training import load_checkpoint, train
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 SETTINGS = Settings(epochs=4, checkpoint_every=2, learning_rate=0.2, batch_size=8)
 

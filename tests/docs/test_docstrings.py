@@ -93,6 +93,7 @@ def test_every_package_that_users_import_from_is_in_the_reference(site):
         "curvature",
         "demo",
         "engine",
+        "files",
         "linalg",
         "replay",
         "version",

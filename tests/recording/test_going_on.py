@@ -1,5 +1,7 @@
 """Training that is resumed goes on with its recording; another training doesn't."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -170,22 +172,20 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_leaves_the_recording_as_it_was(
     tmp_path, monkeypatch, failing
 ):
-    from headwater.checkpoints.recording import folder as recording_folder
-
     net = model()
     for parameter in net.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer = sgd(net)
-    sync = recording_folder.os.fsync
+    sync = os.fsync
     full = False
 
     def no_room(descriptor):
-        name = recording_folder.os.readlink(f"/proc/self/fd/{descriptor}")
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
         if full and failing in name:
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
-    monkeypatch.setattr(recording_folder.os, "fsync", no_room)
+    monkeypatch.setattr(os, "fsync", no_room)
     with CheckpointRecorder(tmp_path / "run", net, optimizer, every=2):
         optimizer.step()
         optimizer.step()

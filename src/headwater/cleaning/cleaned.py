@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from headwater.cleaning.decisions import Decisions, Label
 from headwater.cleaning.fingerprint import fingerprint_of
 from headwater.errors import DecisionsError, InputError
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import DecisionsError
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

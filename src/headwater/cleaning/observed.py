@@ -152,7 +152,7 @@ def _one_batch(
     with Outputs(parts.net) as outputs:
         losses = parts.task.own_losses(parts.net, batch)
     count = len(losses)
-    logs = outputs.log_probabilities(count).cpu()
+    logs = outputs.log_probabilities(parts.task, count).cpu()
     own = labels_of(parts.task, batch) if labels is None else labels[start : start + count]
     _refuse_unknown(own, logs.shape[1], start)
     if len(own) != count:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from headwater.cleaning.class_probabilities import log_probabilities
 from headwater.errors import InputError
+from headwater.tasks.model_output import tensor_in
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from jaxtyping import Float
 
-_ROWS_SUM_TO_ONE = 1e-3
+    from headwater.tasks import Task
 
 
 class Outputs:
@@ -51,39 +51,36 @@ class Outputs:
         for handle in self._handles:
             handle.remove()
 
-    def log_probabilities(self, size: int) -> Float[Tensor, "B K"]:
-        """The classes' log-probabilities, in float32 at least.
-
-        One number per example is the log-odds of class 1 against class 0. Rows that are
-        probabilities already are taken as such.
+    def log_probabilities(self, task: Task, size: int) -> Float[Tensor, "B K"]:
+        """The classes' log-probabilities, in float32 at least; see `log_probabilities`.
 
         Args:
+            task: whose losses were computed.
             size: how many examples there are, B.
 
         Raises:
             InputError: the output isn't of a classifier: a row of numbers per example.
         """
-        logits = _tensor(self._output)
-        if logits is None or not logits.is_floating_point() or len(logits) != size:
-            came = "no tensor" if logits is None else f"a tensor of shape {tuple(logits.shape)}"
+        output = tensor_in(self._output)
+        if (
+            output is None
+            or not output.dim()
+            or not output.is_floating_point()
+            or (len(output) != size)
+        ):
+            came = "no tensor" if output is None else f"a tensor of shape {tuple(output.shape)}"
             raise InputError(
                 f"the model put out {came} for {size} examples; suspects are found in the training "
                 f"set of a classifier, with a row of logits per example, shape ({size}, classes)"
             )
-        logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
-        if logits.dim() == 1 or logits.shape[1:] == (1,):
-            odds = logits.reshape(-1)
-            logits = torch.stack([torch.zeros_like(odds), odds], dim=1)
-        if logits.dim() != 2:
+        found = log_probabilities(task, output)
+        if found is None:
             raise InputError(
-                f"the model put out a tensor of shape {tuple(logits.shape)}; expected one row of "
+                f"the model put out a tensor of shape {tuple(output.shape)}; expected one row of "
                 f"logits per example, ({size}, classes): a label for each token or pixel isn't "
                 f"what suspects are found by"
             )
-        sums = logits.sum(dim=1)
-        if bool((logits >= 0).all()) and bool(((sums - 1).abs() < _ROWS_SUM_TO_ONE).all()):
-            return logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
-        return logits.log_softmax(dim=1)
+        return found
 
     def features(self, size: int) -> Float[Tensor, "B D"] | None:
         """What the last linear layer read, averaged over positions; None where there is no such."""
@@ -111,11 +108,3 @@ class Outputs:
     def _reads(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         if arguments and isinstance(arguments[0], Tensor) and arguments[0].dim() > 1:
             self._read = arguments[0]
-
-
-def _tensor(output: Any) -> Tensor | None:
-    found = output.get("logits") if isinstance(output, Mapping) else output
-    found = getattr(found, "logits", found)
-    if isinstance(found, (tuple, list)) and found:
-        found = found[0]
-    return found if isinstance(found, Tensor) and found.dim() else None

@@ -107,7 +107,7 @@ def accuracy(model: nn.Module, dataset: Any, *, task: Task) -> float:
             moved = borrow(batch, device)
             with Outputs(net) as outputs:
                 size = len(task.own_losses(net, moved))
-            predicted = outputs.log_probabilities(size).argmax(dim=1).cpu()
+            predicted = outputs.log_probabilities(task, size).argmax(dim=1).cpu()
             right += int((predicted == labels_of(task, batch)).sum())
             count += size
     if not count:

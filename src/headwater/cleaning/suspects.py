@@ -11,7 +11,7 @@ import torch
 
 from headwater.cleaning.decisions import Decision, Decisions
 from headwater.errors import InputError
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
 
 if TYPE_CHECKING:

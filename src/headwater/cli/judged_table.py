@@ -14,7 +14,7 @@ from headwater.cli.answers import show_json
 from headwater.cli.notices import say
 from headwater.cli.text import aligned, wrapped
 from headwater.errors import InputError
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

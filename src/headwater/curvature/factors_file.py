@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from headwater.curvature.kronecker import Kronecker
 from headwater.curvature.spectrum import DiagonalSpectrum, KroneckerSpectrum, Spectrum
 from headwater.errors import CurvatureError, FactorsCorruptError, FactorsMismatchError
+from headwater.files import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,9 +81,7 @@ def write_factors(path: Path, spectra: Spectra, binding: Mapping[str, Any]) -> N
             temporary,
             metadata={_KEY: json.dumps(contents)},
         )
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except (OSError, SafetensorError) as error:
         raise CurvatureError(f"the factors can't be written to {path}: {error}") from error
     finally:

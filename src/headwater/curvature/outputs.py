@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from headwater.errors import CurvatureError
 from headwater.tasks import LossTask
 from headwater.tasks.loss import split_batch
+from headwater.tasks.model_output import returned, tensor_in
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -29,14 +30,9 @@ def outputs_of(task: Task, model: nn.Module, batch: Any) -> Float[Tensor, "B ...
     if isinstance(task, LossTask):
         inputs, _ = split_batch(batch)
         return _tensor_in(model(*inputs))
-    found: list[Tensor] = []
-    handle = model.register_forward_hook(lambda _, __, output: found.append(_tensor_in(output)))
-    try:
+    with returned(model) as found:
         task.losses(model, batch)
-    finally:
-        handle.remove()
-    outputs: Tensor = _only(found, task)
-    return outputs
+    return _tensor_in(_only(found, task))
 
 
 @dataclass(frozen=True)
@@ -88,15 +84,9 @@ def _only(found: list[Any], task: Task) -> Any:
 
 
 def _tensor_in(output: Any) -> Tensor:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        logits: Tensor = output["logits"]
-        return logits
-    if isinstance(output, (tuple, list)):
-        for part in output:
-            if isinstance(part, Tensor) and part.is_floating_point():
-                return part
+    found = tensor_in(output)
+    if found is not None:
+        return found
     raise CurvatureError(
         f"the model returned a {type(output).__name__}; expected a tensor, or a mapping with "
         f"'logits', whose loss has a curvature. EKFAC(targets='true') goes without"

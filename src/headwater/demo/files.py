@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.demo.ranking import ranking
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 if TYPE_CHECKING:
     from headwater.demo.results import Results

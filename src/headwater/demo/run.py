@@ -18,7 +18,7 @@ from headwater.demo.results import Results
 from headwater.demo.settings import Settings
 from headwater.demo.threads import one_thread
 from headwater.demo.training import load_checkpoint, train
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 
 def run(settings: Settings, out: Path) -> Results:

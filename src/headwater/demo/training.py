@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 if TYPE_CHECKING:
     from headwater.demo.data import NoisyDigits

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -20,6 +19,7 @@ from headwater.errors import (
     BankVersionError,
     BankWriteError,
 )
+from headwater.files import lock_for_writing, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,16 +145,13 @@ class BankFiles:
             BankWriteError: the folder can't be made.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BankWriteError(f"{self.path} can't be made a folder: {error}") from error
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=0)
+            lock = lock_for_writing(self.path / _LOCK)
         except Timeout as error:
             raise BankLockedError(
                 f"another process is building the bank at {self.path}; wait until it has ended"
             ) from error
+        except OSError as error:
+            raise BankWriteError(f"{self.path} can't be made a folder: {error}") from error
         try:
             for path in self.path.glob(f"*{_UNFINISHED}"):
                 path.unlink()
@@ -165,29 +162,13 @@ class BankFiles:
     def _write(self, name: str, data: bytes) -> None:
         unfinished = self.path / f"{name}{_UNFINISHED}"
         try:
-            with unfinished.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.path / name)
-            self._sync_folder()
+            write_whole(self.path / name, data, unfinished=unfinished)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise BankWriteError(
                 error.errno,
                 f"{name} can't be written to {self.path} ({error.strerror}); what was committed is "
                 f"there. Make room, and build again",
             ) from error
-
-    def _sync_folder(self) -> None:
-        # A rename is on disk only once the folder is. Windows has no such call, and needs none.
-        if os.name == "nt":
-            return
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _name(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from headwater.capture import borrowed
 from headwater.capture.borrowed import evaluate
+from headwater.cleaning.class_probabilities import log_probabilities
 from headwater.engine.fingerprint import weights_digest
 from headwater.tasks import LossTask
 from headwater.tasks.batch import borrow, leading_size
+from headwater.tasks.model_output import returned, tensor_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from jaxtyping import Float, Int
 
@@ -108,14 +110,14 @@ class _Said:
 
 
 def _said(net: nn.Module, task: Task, batch: Any) -> _Said:
-    with _recorded(net) as outputs:
+    with returned(net) as outputs:
         # With gradients on, as everywhere: a model may differentiate in its forward pass.
         losses = task.own_losses(net, batch).detach().double().cpu()
     # A model that is called several times for a loss has no one output.
-    output = _tensor(outputs[0]) if len(outputs) == 1 else None
+    output = tensor_in(outputs[0]) if len(outputs) == 1 else None
     labels = labels_in(task, batch, len(losses))
     labels = None if labels is None else labels.detach().cpu()
-    if output is None or len(output) != len(losses):
+    if output is None or not output.dim() or len(output) != len(losses):
         return _Said(losses, labels, None, None)
     output = output.detach().to(torch.promote_types(output.dtype, torch.float32)).cpu()
     return _Said(losses, labels, output, probabilities(task, output, labels))
@@ -136,32 +138,24 @@ def labels_in(task: Task, batch: Any, size: int) -> Tensor | None:
 def probabilities(
     task: Task, output: Float[Tensor, "B ..."], labels: Tensor | None
 ) -> Float[Tensor, "B K"] | None:
-    """Probabilities of classes, from what the model returns; None where it has no classes.
-
-    Log-probabilities, logits and probabilities are told apart by the loss where it is one of
-    PyTorch's own, and by whether they add up to 1 where it isn't.
-    """
+    """Probabilities of classes, from what the model returns; None where it has no classes."""
     if labels is None:
         return None
-    loss = task.loss_fn if isinstance(task, LossTask) else None
-    whole = bool((labels == labels.round()).all())
-    single = output.reshape(len(output), -1)
-    if single.shape[1] == 1:
+    single = output.dim() == 1 or output.shape[1:] == (1,)
+    if single:
+        loss = task.loss_fn if isinstance(task, LossTask) else None
         binary = isinstance(loss, (nn.BCELoss, nn.BCEWithLogitsLoss))
-        if not binary or not whole or not bool(((labels == 0) | (labels == 1)).all()):
+        if not binary or not bool(((labels == 0) | (labels == 1)).all()):
             return None
-        one = single if isinstance(loss, nn.BCELoss) else single.sigmoid()
-        return torch.cat([1 - one, one], dim=1)
-    if output.dim() != 2 or labels.is_floating_point() or bool((labels < 0).any()):
+    elif (
+        output.dim() != 2
+        or labels.is_floating_point()
+        or bool((labels < 0).any())
+        or int(labels.max()) >= output.shape[1]
+    ):
         return None
-    if int(labels.max()) >= output.shape[1]:
-        return None
-    if isinstance(loss, nn.NLLLoss):
-        return output.exp()
-    sums = output.sum(dim=1)
-    if bool((output >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        return output
-    return output.softmax(dim=1)
+    found = log_probabilities(task, output)
+    return None if found is None else found.exp()
 
 
 def _joined(visited: list[Visited], by_checkpoint: list[list[_Said]]) -> Outputs:
@@ -196,28 +190,3 @@ def _joined(visited: list[Visited], by_checkpoint: list[list[_Said]]) -> Outputs
         values = torch.cat([one.flatten() for one in answers])
         return Outputs(visited, losses, values=labels.double(), answers=values)
     return Outputs(visited, losses)
-
-
-def _tensor(output: Any) -> Tensor | None:
-    if isinstance(output, Mapping):
-        output = output.get("logits")
-    elif hasattr(output, "logits"):
-        output = output.logits
-    elif isinstance(output, tuple) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) and output.dim() > 0 else None
-
-
-@contextmanager
-def _recorded(net: nn.Module) -> Iterator[list[Any]]:
-    """Within, what the model returns is noted."""
-    found: list[Any] = []
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        found.append(output)
-
-    handle = net.register_forward_hook(note)
-    try:
-        yield found
-    finally:
-        handle.remove()

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
 from headwater.estimators.streamed import Streamed
+from headwater.files import replacing
 from headwater.report.findings import Findings, find
 from headwater.report.options import Options
 from headwater.report.page import render, signed_with_page
 from headwater.report.page_data import page_data
 from headwater.report.provenance import citation
 from headwater.report.record import record_of
-from headwater.results.atomic import replacing
 from headwater.results.names import Names
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.errors import InputError
+from headwater.files import replacing
 from headwater.query import AllScores, GroupSums, Several, TopK
-from headwater.results.atomic import replacing
 from headwater.results.columns import Columns, Grouped, Held
 from headwater.results.names import ID, Names, grouped, plural
 from headwater.results.top_scores import TopScores

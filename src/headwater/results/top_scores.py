@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 from headwater.results.names import ID
 from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
 

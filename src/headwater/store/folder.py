@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from headwater.errors import (
     StoreCorruptError,
@@ -16,6 +15,7 @@ from headwater.errors import (
     StoreUnsafeError,
     StoreWriteError,
 )
+from headwater.files import lock_for_writing, write_whole
 from headwater.store.manifest import LARGEST_MANIFEST, SHARD_NAME, Manifest, ShardEntry
 from headwater.store.shard import Shard, header_of
 
@@ -112,16 +112,13 @@ class StoreFolder:
             StoreWriteError: the folder can't be made.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreWriteError(f"{self.path} can't be made a folder: {error}") from error
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=0)
+            lock = lock_for_writing(self.path / _LOCK)
         except Timeout as error:
             raise StoreLockedError(
                 f"another process is writing to {self.path}; wait until it has ended"
             ) from error
+        except OSError as error:
+            raise StoreWriteError(f"{self.path} can't be made a folder: {error}") from error
         try:
             yield Writer(self)
         finally:
@@ -178,26 +175,10 @@ class Writer:
     def _write(self, name: str, data: bytes) -> None:
         unfinished = self._folder.path / f"{name}{_UNFINISHED}"
         try:
-            with unfinished.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._folder.path / name)
-            self._sync_folder()
+            write_whole(self._folder.path / name, data, unfinished=unfinished)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise StoreWriteError(
                 error.errno,
                 f"{name} can't be written to {self._folder.path} ({error.strerror}); the store is "
                 f"as it was. Make room, or build it elsewhere",
             ) from error
-
-    def _sync_folder(self) -> None:
-        # A rename is on disk only once the folder is. Windows has no such call, and needs none.
-        if os.name == "nt":
-            return
-        descriptor = os.open(self._folder.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from headwater.checkpoints.recording.entry import FileEntry
 from headwater.checkpoints.recording.manifest import (
@@ -24,6 +23,7 @@ from headwater.errors import (
     RecordingNotFoundError,
     RecordingWriteError,
 )
+from headwater.files import lock_for_writing, put_in_place
 
 _LOCK = ".lock"
 # A folder, so that all in it may go: safetensors too writes under a name of its own first, which a
@@ -95,17 +95,14 @@ class RecordingFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._failed(error, "the folder can't be made") from error
-        self._lock = FileLock(path / _LOCK)
-        try:
-            self._lock.acquire(timeout=0)
+            self._lock = lock_for_writing(path / _LOCK)
         except Timeout as error:
             raise RecordingLockedError(
                 f"another recorder is writing to {path}: close() it if it is one of this process "
                 f"(a `with` block does), or wait until the other process has ended"
             ) from error
+        except OSError as error:
+            raise self._failed(error, "the folder can't be made") from error
         try:
             self._refuse_strangers()
         except BaseException:
@@ -139,12 +136,8 @@ class RecordingFolder:
             mode = unfinished.stat().st_mode
             fill(unfinished)
             unfinished.chmod(mode)
-            # Open for writing: not every system syncs what is open for reading alone.
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())
-                size = file.seek(0, os.SEEK_END)
-            unfinished.replace(final)
-            _sync_folder(final.parent)
+            size = unfinished.stat().st_size
+            put_in_place(unfinished, final)
         except BaseException as error:
             unfinished.unlink(missing_ok=True)
             if isinstance(error, OSError) or _is_safetensors_error(error):
@@ -218,14 +211,3 @@ def _write_bytes(path: Path, data: bytes) -> None:
 def _is_safetensors_error(error: BaseException) -> bool:
     # Its errors of input and output are no OSErrors.
     return type(error).__name__ == "SafetensorError"
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename is on disk only once the folder is. Windows has no such call, and needs none.
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from headwater.errors import InputError
-from headwater.results.atomic import replacing
+from headwater.files import replacing
 
 
 @click.command(short_help="Write an attribution.py to start from.")

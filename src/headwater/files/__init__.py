@@ -1,0 +1,6 @@
+"""Files that are whole or absent, in folders with one writer."""
+
+from headwater.files.one_writer import lock_for_writing
+from headwater.files.whole import put_in_place, replacing, write_whole
+
+__all__ = ["lock_for_writing", "put_in_place", "replacing", "write_whole"]
