@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ForwardOptions(TypedDict, total=False):
-    """Arguments of every such baseline, by keyword; see `TracInCP`."""
+    """Arguments of every baseline of forward passes, by keyword; see `TracInCP`."""
 
     checkpoints_load_func: Callable[[nn.Module, Any], Any]
     loss_fn: Callable[..., Any] | None

@@ -41,8 +41,8 @@ class RepresentationSimilarity(ForwardEstimator):
         similarity: "cosine" or "dot".
         pool: from the layer's (B, ...) to (B, H), such as `lambda h: h.mean(dim=1)` for texts of
             different lengths; None flattens.
-        model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
-        task, memory_budget, collate_fn: see `TracInCP`; rates don't count, nor does the loss.
+        model, influence_src_dataset, checkpoints: see `TracInCP`; rates don't count.
+        options: see `ForwardOptions`; the loss doesn't count.
 
     Raises:
         SelectionError: there is no such layer.

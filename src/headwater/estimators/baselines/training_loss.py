@@ -29,8 +29,8 @@ class TrainingLoss(ForwardEstimator):
     queries: a loss says nothing of any one prediction. Costs a forward pass per checkpoint.
 
     Args:
-        model, influence_src_dataset, checkpoints, checkpoints_load_func, loss_fn, batch_size,
-        task, memory_budget, collate_fn: see `TracInCP`; rates don't count.
+        model, influence_src_dataset, checkpoints: see `TracInCP`; rates don't count.
+        options: see `ForwardOptions`; `loss_fn` or `task` is needed.
 
     Raises:
         InputError: there is neither a loss nor a task, the checkpoints come from a generator, or
