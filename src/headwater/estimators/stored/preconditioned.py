@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from headwater.curvature.preconditioned import Preconditioned
-from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.by_stream import ByStream
 from headwater.estimators.stored.from_store import FromStore
 from headwater.forms import Gradients
-from headwater.query import AllScores, TopK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from jaxtyping import Float
-    from torch import Tensor
 
     from headwater.curvature import Inverse
     from headwater.engine.run import AnySink
@@ -24,7 +20,7 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
-class StoredPreconditioned:
+class StoredPreconditioned(ByStream):
     """The answers of an influence function without its training data.
 
     Args:
@@ -51,28 +47,10 @@ class StoredPreconditioned:
         found: str = self._snapshot.manifest.binding["data"]
         return found
 
-    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
-        """Every stored example's self-influence."""
-        return self._own(self._all(1)).result()[0]
-
-    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
-        """All scores, a column per stored example."""
-        queries = self._queries(task, batch)
-        return self._pairs(self._all(queries.batch_size), queries).result()
-
-    def top_k(
-        self,
-        task: Task,
-        batch: Any,
-        *,
-        k: int,
-        side: Literal["proponents", "opponents"],
-        show_progress: bool,
-    ) -> KMostInfluentialResults:
-        """Each query's k highest or lowest scores."""
-        queries = self._queries(task, batch)
-        sink = TopK(queries.batch_size, k=k, side=side)
-        return KMostInfluentialResults(*self._pairs(sink, queries).result())
+    @property
+    def count(self) -> int:
+        """How many examples are stored."""
+        return self._snapshot.manifest.live
 
     def stream(
         self,
@@ -82,14 +60,10 @@ class StoredPreconditioned:
         bounded: bool,
         show_progress: bool,
     ) -> AnySink:
-        """The sink with the answer's columns in it."""
         if question is None:
             return self._own(sink())
         queries = self._queries(question.task, question.batch, summed=question.summed)
         return self._pairs(sink(), queries)
-
-    def _all(self, rows: int) -> AllScores:
-        return AllScores(rows, self._snapshot.manifest.live)
 
     def _queries(self, task: Task, batch: Any, *, summed: bool = False) -> Gradients:
         (queries,) = self._snapshot._queries(task, batch, summed=summed)

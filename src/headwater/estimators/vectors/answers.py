@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic
 
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged, borrowed
 from headwater.engine import memory_budget_bytes
 from headwater.engine.run import AnySink
+from headwater.estimators.by_stream import ByStream
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.question import Question
-from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.vectors.passes import vector_pass
 from headwater.forms import Gradients
-from headwater.query import AllScores, TopK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from jaxtyping import Float
-    from torch import Tensor
 
     from headwater.estimators.vectors.parts import VectorParts
     from headwater.estimators.vectors.scoring import AnyVectorSink, Scorer, VectorSource
@@ -87,7 +83,7 @@ class ComputedVectors:
         return filled
 
 
-class VectorAnswers:
+class VectorAnswers(ByStream):
     """The answers to an estimator's questions.
 
     Args:
@@ -102,41 +98,9 @@ class VectorAnswers:
         self._count = count
         self._fitted: Scorer | None = None
 
-    def self_influence(self, *, show_progress: bool) -> Float[Tensor, " N"]:
-        """Every training example's self-influence."""
-        sink = self.stream(
-            None, lambda: AllScores(1, self._count), bounded=False, show_progress=show_progress
-        )
-        return sink.result()[0]
-
-    def scores(self, task: Task, batch: Any, *, show_progress: bool) -> Float[Tensor, "Q N"]:
-        """All scores."""
-        question = Question.of(task, batch)
-        return self.stream(
-            question,
-            lambda: AllScores(question.rows, self._count),
-            bounded=False,
-            show_progress=show_progress,
-        ).result()
-
-    def top_k(
-        self,
-        task: Task,
-        batch: Any,
-        *,
-        k: int,
-        side: Literal["proponents", "opponents"],
-        show_progress: bool,
-    ) -> KMostInfluentialResults:
-        """Each query's k highest or lowest scores."""
-        question = Question.of(task, batch)
-        sink = self.stream(
-            question,
-            lambda: TopK(question.rows, k=k, side=side),
-            bounded=True,
-            show_progress=show_progress,
-        )
-        return KMostInfluentialResults(*sink.result())
+    @property
+    def count(self) -> int | None:
+        return self._count
 
     def stream(
         self,
@@ -146,7 +110,6 @@ class VectorAnswers:
         bounded: bool,
         show_progress: bool,
     ) -> AnySink:
-        """The sink with the answer's columns in it; see `Streamed.stream`."""
         if self._fitted is None:
             self._fitted = self._parts.scoring.fitted(self._source, show_progress=show_progress)
         scorer = self._fitted
