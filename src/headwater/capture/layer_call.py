@@ -44,7 +44,7 @@ class LayerCall:
     def input(self) -> Tensor:
         """The first argument, in the precision in which products accumulate."""
         tensor: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
-        return tensor.to(self._dtype(tensor)) if tensor.is_floating_point() else tensor
+        return self._precise(tensor, tensor) if tensor.is_floating_point() else tensor
 
     @property
     def output_grad(self) -> Tensor:
@@ -53,13 +53,15 @@ class LayerCall:
         if grad is None:
             raise NotPerExample("the losses don't depend on the output")
         tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
-        return grad.to(self._dtype(tensor) if tensor.is_floating_point() else self._dtype(grad))
+        return self._precise(grad, tensor if tensor.is_floating_point() else grad)
 
-    def _dtype(self, tensor: Tensor) -> torch.dtype:
+    def _precise(self, tensor: Tensor, like: Tensor) -> Tensor:
         # Half precision has too few bits to add up products; autocast mixes precisions.
         grads = [grad.dtype for grad in self.output_grads if grad is not None]
-        dtype = torch.promote_types(tensor.dtype, torch.float32)
-        return torch.promote_types(dtype, grads[0]) if grads else dtype
+        if tensor.dtype == like.dtype == torch.float32 and grads[:1] in ([], [torch.float32]):
+            return tensor
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        return tensor.to(torch.promote_types(dtype, grads[0]) if grads else dtype)
 
     def by_example(self, tensor: Tensor, *, trailing: int) -> Float[Tensor, "B S ..."]:
         """The tensor with its axes before the last `trailing` ones folded into B examples x S.
@@ -70,9 +72,12 @@ class LayerCall:
         Raises:
             NotPerExample: the first axis is no multiple of the batch size.
         """
-        lead = tensor.shape[: tensor.dim() - trailing]
-        if not lead or lead[0] % self.batch_size:
+        shape = tensor.shape
+        leading = len(shape) - trailing
+        if leading < 1 or shape[0] % self.batch_size:
             raise NotPerExample(
-                f"shape {tuple(tensor.shape)} does not start with the batch's {self.batch_size}"
+                f"shape {tuple(shape)} does not start with the batch's {self.batch_size}"
             )
-        return tensor.reshape(self.batch_size, -1, *tensor.shape[tensor.dim() - trailing :])
+        if leading == 1 and shape[0] == self.batch_size:
+            return tensor[:, None]
+        return tensor.reshape(self.batch_size, -1, *shape[leading:])

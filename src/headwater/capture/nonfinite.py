@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
@@ -19,7 +20,7 @@ def has_finite_sum(tensor: Tensor) -> bool:
 
     The other way round it doesn't hold: finite entries may have a sum beyond the range.
     """
-    return bool(torch.isfinite(tensor.sum()))
+    return math.isfinite(tensor.sum().item())
 
 
 def refuse_non_finite(gradients: Gradients, *, first: int, kind: str) -> None:

@@ -34,6 +34,8 @@ class Plan:
         self.fallback: set[str] = set()
         self._rules: dict[nn.Module, Rule] = {}
         self._owned: dict[nn.Module, dict[str, str]] = {}
+        # Asked for at every call of a layer; what moves to the fallback empties it.
+        self._wanted: dict[nn.Module, dict[str, str]] = {}
         owners: dict[str, list[nn.Module]] = {name: [] for name in selection}
         canonical = {id(parameter): name for name, parameter in model.named_parameters()}
         for module in model.modules():
@@ -67,8 +69,12 @@ class Plan:
 
     def wanted(self, module: nn.Module) -> dict[str, str]:
         """The module's parameters that its rule is asked for: by name within it, the full name."""
-        owned = self._owned.get(module, {})
-        return {local: name for local, name in owned.items() if name not in self.fallback}
+        found = self._wanted.get(module)
+        if found is None:
+            owned = self._owned.get(module, {})
+            found = {local: name for local, name in owned.items() if name not in self.fallback}
+            self._wanted[module] = found
+        return found
 
     def rule(self, module: nn.Module) -> Rule:
         """The rule of a module that has one."""
@@ -95,6 +101,7 @@ class Plan:
         """Moves parameters to the fallback; returns what to raise."""
         moved = [name for name in self.selection if name in set(names)]
         self.fallback.update(moved)
+        self._wanted.clear()
         logger.info("%s: per-example gradients through torch.func (%s)", listed(moved), reason)
         return PlanChanged(listed(moved))
 

@@ -43,8 +43,7 @@ class Record:
 
 
 def _versions(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
-    tensors = (part for part in (*args, *kwargs.values()) if isinstance(part, Tensor))
-    return tuple(tensor._version for tensor in tensors)
+    return tuple([p._version for p in (*args, *kwargs.values()) if isinstance(p, Tensor)])
 
 
 class Recorder:
@@ -105,18 +104,19 @@ class Recorder:
         if not self._listening:
             return None
         replaced = None
-        if module in self.spread and once_for_all(args, self.batch_size):
+        if self.spread and module in self.spread and once_for_all(args, self.batch_size):
             args, output = self._spread(args, output)
             replaced = output
-        if module in self.copied and isinstance(output, Tensor):
+        if self.copied and module in self.copied and isinstance(output, Tensor):
             output = replaced = output.clone()
         outputs = output if isinstance(output, (tuple, list)) else (output,)
         tensors = [part for part in outputs if isinstance(part, Tensor) and part.requires_grad]
         if tensors:
-            kept = tuple(self._kept(part) for part in args)
+            # Lists, where generators would do: this runs at every call of every layer.
+            kept = tuple([self._kept(part) for part in args])
             named = {key: self._kept(part) for key, part in kwargs.items()}
-            edges = tuple(get_gradient_edge(tensor) for tensor in tensors)
-            view = any(tensor._is_view() for tensor in tensors)
+            edges = tuple([get_gradient_edge(tensor) for tensor in tensors])
+            view = any([tensor._is_view() for tensor in tensors])  # noqa: C419
             self.records.append(Record(module, kept, named, edges, _versions(kept, named), view))
         return replaced
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Examples on which the size of a batch is measured.
 _SAMPLE = 4
+# Of the first batch, the examples that are held against autograd, where they can be cut out of it.
+_SETTLED_ON = 64
 
 
 class Session:
@@ -166,7 +168,12 @@ class Session:
         gradients = self._capture.gradients
         try:
             with noted_batch(kind, 0):
-                self._capture.check(gradients(task, batch), task, batch, first=0, kind=kind)
+                captured = gradients(task, batch)
+                size = captured.batch_size
+                if self._capture.batches_can_be_cut and kind == self._kind and size > _SETTLED_ON:
+                    batch = task.examples(batch, 0, _SETTLED_ON, size=size)
+                    captured = captured.examples(0, _SETTLED_ON)
+                self._capture.check(captured, task, batch, first=0, kind=kind)
         except PlanChanged:
             return False
         return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
+from torch.utils.data import default_collate
 
 from headwater.adapters import adapter_parameters
 from headwater.capture import eager
@@ -126,7 +127,7 @@ class TracInCPBase(DataInfluence):
             checkpoints = iter(())
         source = [] if stored else influence_src_dataset
         # Not by `_examples`: a warning points at the caller, so many calls up.
-        self._data = TrainingData(source, batch_size, self._collate)
+        self._data = TrainingData(source, batch_size, self._collation)
         self._series = BoundSeries(model, checkpoints, checkpoints_load_func, learning_rates)
 
     def __repr__(self) -> str:
@@ -373,7 +374,12 @@ class TracInCPBase(DataInfluence):
 
     def _examples(self, dataset: Any, batch_size: int | Literal["auto"]) -> TrainingData:
         """A dataset's examples, in batches as this estimator makes them."""
-        return TrainingData(dataset, batch_size, self._collate)
+        return TrainingData(dataset, batch_size, self._collation)
+
+    @property
+    def _collation(self) -> Callable[[list[Any]], Any]:
+        stacks = self.collate_fn is None and self._loss_task.stacks_rows()
+        return default_collate if stacks else self._collate
 
     def _collate(self, examples: list[Any]) -> Any:
         return self._loss_task.collate(eager(self.model), examples, self.collate_fn)

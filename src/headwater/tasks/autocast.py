@@ -72,6 +72,9 @@ class Autocast(Task):
     ) -> Any:
         return self.task.collate(model, examples, collate_fn)
 
+    def stacks_rows(self) -> bool:
+        return self.task.stacks_rows()
+
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         return self.task.examples(batch, start, stop, size=size)
 

@@ -78,6 +78,9 @@ class LogOdds(Task):
             return super().collate(model, examples, collate_fn)
         return self.task.collate(model, examples, collate_fn)
 
+    def stacks_rows(self) -> bool:
+        return self.task is None or self.task.stacks_rows()
+
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         if self.task is None:
             return super().examples(batch, start, stop, size=size)

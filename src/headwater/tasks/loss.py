@@ -125,11 +125,6 @@ class LossTask(Task):
         """The number of examples, after a look at what the loss returned."""
         size = batches.leading_size(targets)
         size = batches.leading_size(predictions) if size is None else size
-        came = (
-            f"shape {tuple(reduced.shape)}"
-            if isinstance(reduced, Tensor)
-            else type(reduced).__name__
-        )
         if isinstance(reduced, Tensor) and not reduced.is_floating_point():
             raise LossError(
                 f"loss_fn returned numbers of type {reduced.dtype}; expected real floating-point "
@@ -142,7 +137,7 @@ class LossTask(Task):
         if self.reduction == "none":
             if not isinstance(reduced, Tensor) or reduced.dim() != 1 or reduced.shape[0] != size:
                 raise LossError(
-                    f"loss_fn returned {came} for a batch of {size}; expected one loss per "
+                    f"loss_fn returned {_came(reduced)} for a batch of {size}; expected one loss per "
                     f"example, shape ({size},). Use reduction='none' and sum over every other "
                     f"axis, or set sample_wise_grads_per_batch=True for a loss that sums or "
                     f"averages"
@@ -151,7 +146,7 @@ class LossTask(Task):
         if not isinstance(reduced, Tensor) or reduced.numel() != 1:
             kind = self.reduction or "sum or mean"
             raise LossError(
-                f"loss_fn returned {came}; sample_wise_grads_per_batch=True expects a scalar, the "
+                f"loss_fn returned {_came(reduced)}; sample_wise_grads_per_batch=True expects a scalar, the "
                 f"{kind} of the batch's losses. For per-example losses set it to False"
             )
         if batches.leading_size(predictions) != size:
@@ -224,6 +219,12 @@ class LossTask(Task):
                     f"over tokens) or not a {self.reduction}; {REMEDY}, or say what it is by "
                     f"loss_fn.reduction"
                 )
+
+
+def _came(reduced: Any) -> str:
+    if isinstance(reduced, Tensor):
+        return f"shape {tuple(reduced.shape)}"
+    return type(reduced).__name__
 
 
 def _close(left: Tensor, right: Tensor) -> bool:

@@ -90,6 +90,13 @@ class Task(ABC):
         """
         return (default_collate if collate_fn is None else collate_fn)(examples)
 
+    def stacks_rows(self) -> bool:
+        """Whether a batch without a `collate_fn` is stacked examples, and nothing more.
+
+        Batches of a TensorDataset are then slices of its tensors, which costs next to nothing.
+        """
+        return type(self).collate is Task.collate
+
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         """The examples from `start` to before `stop` of a batch of `size`, as a batch.
 
