@@ -137,8 +137,8 @@ class LossTask(Task):
         if self.reduction == "none":
             if not isinstance(reduced, Tensor) or reduced.dim() != 1 or reduced.shape[0] != size:
                 raise LossError(
-                    f"loss_fn returned {_came(reduced)} for a batch of {size}; expected one loss per "
-                    f"example, shape ({size},). Use reduction='none' and sum over every other "
+                    f"loss_fn returned {_came(reduced)} for a batch of {size}; expected one loss "
+                    f"per example, shape ({size},). Use reduction='none' and sum over every other "
                     f"axis, or set sample_wise_grads_per_batch=True for a loss that sums or "
                     f"averages"
                 )
@@ -146,8 +146,8 @@ class LossTask(Task):
         if not isinstance(reduced, Tensor) or reduced.numel() != 1:
             kind = self.reduction or "sum or mean"
             raise LossError(
-                f"loss_fn returned {_came(reduced)}; sample_wise_grads_per_batch=True expects a scalar, the "
-                f"{kind} of the batch's losses. For per-example losses set it to False"
+                f"loss_fn returned {_came(reduced)}; sample_wise_grads_per_batch=True expects a "
+                f"scalar, the {kind} of the batch's losses. For per-example losses set it to False"
             )
         if batches.leading_size(predictions) != size:
             raise LossError(
