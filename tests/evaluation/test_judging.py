@@ -1,5 +1,7 @@
 """Methods side by side, and what removal does, against plain loops."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -114,6 +116,21 @@ def test_the_reference_run_is_the_recorded_training_of_all_data():
             "model", "influence_src_dataset", "loss_fn", "task", "layers", "checkpoint",
         }  # fmt: skip
         assert torch.equal(one["checkpoint"]["0.weight"], run.model[0].weight)
+
+
+def test_the_reference_run_can_be_taken_again():
+    made = retraining()
+    with reference_run(made, seed=2, checkpoints=4) as run:
+        taken = run.replayed()
+        assert taken.verify() == 0.0
+        scores = METHODS["unrolling"].make(run).influence(*QUERIES)
+        assert scores.shape == (4, 48)
+        weights = torch.ones(48, dtype=torch.float64)
+        weights[5] -= 1e-4
+        fall = taken.losses(*QUERIES, example_weights=weights) - taken.losses(*QUERIES)
+        torch.testing.assert_close(scores[:, 5], fall / 1e-4, rtol=1e-2, atol=1e-7)
+    with pytest.raises(InputError, match=r"recorder.batch\(places\)"):
+        replace(run, replay=None).replayed()
 
 
 class Failing(DataInfluence):

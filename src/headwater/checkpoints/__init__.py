@@ -21,6 +21,7 @@ from headwater.checkpoints.recording import (
     recorded_weights,
     unwrapped,
 )
+from headwater.checkpoints.recording.folder import is_recording
 from headwater.checkpoints.source import count_of, runs_joined
 from headwater.checkpoints.state import load_state
 
@@ -40,6 +41,7 @@ __all__ = [
     "adam_states",
     "count_of",
     "default_checkpoints_load_func",
+    "is_recording",
     "load_state",
     "read_run",
     "recorded_gradient",

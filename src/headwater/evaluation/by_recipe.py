@@ -99,7 +99,7 @@ class RecipeRetraining(Retraining):
             run: what it is trained on.
             watch: is given the model and its optimizer before the first update, and returns a
                 context manager that the training runs in, such as a `CheckpointRecorder`, whose
-                `note_loss` then hears of every batch's loss.
+                `batch` and `note_loss` then hear of every batch and its loss.
         """
         model = self.initial(run.seed)
         learned = [p for p in model.parameters() if p.requires_grad]
@@ -111,9 +111,13 @@ class RecipeRetraining(Retraining):
             torch.manual_seed(run.seed)
             with (watch or _nothing)(model, optimizer) as watching:
                 note = getattr(watching, "note_loss", None)
+                # With examples left out, batches don't say what the losses were of.
+                listing = getattr(watching, "batch", None) if bool(present.all()) else None
                 for step, batch in enumerate(self.recipe.batches(len(run.members), run.seed)):
                     places = run.members[batch]
                     optimizer.zero_grad()
+                    if listing is not None:
+                        listing(places)
                     losses = self.objective.losses(model, self.data.batch(places))
                     kept = present[places].to(losses)
                     loss = (losses * kept).sum() / len(places)

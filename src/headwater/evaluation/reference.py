@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.checkpoints import CheckpointRecorder, CheckpointSeries
 from headwater.evaluation.trained_run import TrainedRun
+from headwater.replay import TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,16 @@ def reference_run(
             final=[({name: t.detach().clone() for name, t in model.state_dict().items()}, 1.0)],
             others=[[({name: state[0] for name, state in one.items()}, 1.0)] for one in trained],
             options={} if retraining.collate_fn is None else {"collate_fn": retraining.collate_fn},
+            replay=lambda: TrainingRun.open(
+                place,
+                retraining.initial(seed),
+                retraining.dataset,
+                retraining.objective.loss_fn,
+                task=retraining.task,
+                reduction="mean",
+                collate_fn=retraining.collate_fn,
+                max_grad_norm=retraining.recipe.clip_norm,
+            ),
             seed=seed,
             **known,
         )

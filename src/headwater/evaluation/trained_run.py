@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headwater.curvature.find_likelihood import LikelihoodName
+    from headwater.replay import TrainingRun
     from headwater.tasks import Task
 
 
@@ -36,6 +37,7 @@ class TrainedRun:
         final_layer: the name of the last linear layer; None finds it.
         likelihood: the distribution whose negative logarithm the loss is, where the loss is not one
             that says it by itself; see `headwater.EKFAC`.
+        replay: opens the run to be taken again, update by update; None where it wasn't recorded so.
         options: further arguments of the estimators: `learning_rates`, `batch_size`, ...
         seed: of whatever a method draws.
     """
@@ -50,6 +52,7 @@ class TrainedRun:
     layers: Sequence[str] | None = None
     final_layer: str | None = None
     likelihood: LikelihoodName | None = None
+    replay: Callable[[], TrainingRun] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -88,6 +91,19 @@ class TrainedRun:
         options = {key: one for key, one in self.options.items() if key != "learning_rates"}
         checkpoint = last[0] if isinstance(last, tuple) else last
         return {**self._common, "layers": self.layers, "checkpoint": checkpoint, **options}
+
+    def replayed(self) -> TrainingRun:
+        """The run, to be taken again, for estimators that follow it update by update.
+
+        Raises:
+            InputError: it wasn't recorded so.
+        """
+        if self.replay is None:
+            raise InputError(
+                "the run can't be taken again: it needs a CheckpointRecorder's folder with every "
+                "update's examples, by recorder.batch(places) before each update"
+            )
+        return self.replay()
 
     def of_forward_passes(self, *, checkpoints: Sequence[Any] | None = None) -> dict[str, Any]:
         """What estimators take that take no gradient: no rates, and no layers."""

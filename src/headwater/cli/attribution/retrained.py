@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
+from headwater.checkpoints import is_recording
 from headwater.errors import AttributionFileError
 from headwater.evaluation import FunctionRetraining, Recipe, RecipeRetraining, TrainedRun
 from headwater.evaluation.objective import Objective
+from headwater.replay import TrainingRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headwater.cli.attribution.attribution_file import AttributionFile
     from headwater.evaluation import Retraining
 
@@ -70,8 +75,26 @@ def trained_run_of(given: AttributionFile, *, seed: int) -> TrainedRun:
         task=given.task,
         layers=given.setting("layers"),
         final_layer=given.setting("final_layer"),
+        replay=_replay_of(given),
         options=options,
         seed=seed,
+    )
+
+
+def _replay_of(given: AttributionFile) -> Callable[[], TrainingRun] | None:
+    """Opens the recording that the file's checkpoints are, where they are one."""
+    folder, recipe = given.checkpoints, given.setting("training")
+    if not isinstance(folder, Path) or not is_recording(folder):
+        return None
+    arguments = _arguments(given)
+    return lambda: TrainingRun.open(
+        folder,
+        given.model,
+        arguments["dataset"],
+        given.loss_fn,
+        task=given.task,
+        collate_fn=arguments["collate_fn"],
+        max_grad_norm=recipe.clip_norm if isinstance(recipe, Recipe) else None,
     )
 
 
