@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
+from headwater import TracInCP
 from headwater.engine import TrainingData
+from headwater.tasks import Autocast, LogOdds
+from headwater.tasks.loss import LossTask
 
 DATA = TensorDataset(torch.arange(21.0).view(7, 3), torch.arange(7))
 
@@ -50,3 +54,44 @@ def test_a_model_that_writes_to_its_input_does_not_write_to_the_data():
     for inputs, _ in TrainingData(DATA, 3).batches(3):
         inputs.zero_()
     assert torch.equal(DATA.tensors[0], before)
+
+
+def test_an_estimator_slices_and_fetches_no_row_of_its_own(monkeypatch):
+    fetched = []
+    whole = TensorDataset.__getitem__
+    monkeypatch.setattr(
+        TensorDataset, "__getitem__", lambda data, i: fetched.append(i) or whole(data, i)
+    )
+    model = nn.Linear(3, 7)
+    options = {"loss_fn": nn.CrossEntropyLoss(reduction="none")}
+    inputs = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(inputs, torch.arange(600) % 7)
+    found = TracInCP(model, data, [(model.state_dict(), 0.3)], **options).influence()
+    assert len(found) == 600
+    # The first few, on which the size of a batch is measured, and two that are looked at alone.
+    assert len(fetched) < 20
+    stacking = [tuple(data[i] for i in range(2))]
+    seen = TracInCP(
+        model,
+        data,
+        [(model.state_dict(), 0.3)],
+        collate_fn=lambda rows: stacking.append(rows) or flipped(rows),
+        batch_size=300,
+        **options,
+    ).influence()
+    assert sum(len(rows) for rows in stacking) > 600
+    torch.testing.assert_close(seen.view(2, 300).flip(1).flatten(), found)
+
+
+def test_wrapped_tasks_stack_as_what_they_wrap():
+    class Sorting(LossTask):
+        def collate(self, model, examples, collate_fn):
+            return super().collate(model, sorted(examples, key=len), collate_fn)
+
+    plain = LossTask(nn.CrossEntropyLoss(reduction="none"), reduction="none")
+    sorting = Sorting(nn.CrossEntropyLoss(reduction="none"), reduction="none")
+    assert plain.stacks_rows()
+    assert not sorting.stacks_rows()
+    assert Autocast(plain).stacks_rows()
+    assert not Autocast(sorting).stacks_rows()
+    assert not LogOdds(sorting).stacks_rows()
