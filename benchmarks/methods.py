@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         _say(f"{name}: {setting.says}")
         found = judged(setting, methods, asked)
         results[name] = merged(results.get(name), found)
+        results = {known: results[known] for known in SETTINGS if known in results}
         if asked.json is not None:
             page.write_json(asked.json, results)
         if asked.markdown is not None:
