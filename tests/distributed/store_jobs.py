@@ -175,6 +175,10 @@ def refused(folder: Path) -> list[str]:
     said.append(message(lambda: store.append(doomed)))
     said.append(message(lambda: store.append(more(), ids=[rank, *range(100, 110)])))
     said.append(contents(folder / "whole"))
+    mine = folder / f"of rank {rank}"
+    said.append(message(lambda: build(tracin(rows(), batch_size=3), mine)))
+    unlike = store.self_influence if rank else lambda: store.scores(*(t[:1] for t in queries()))
+    said.append(message(unlike))
     return said
 
 

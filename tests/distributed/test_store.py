@@ -12,7 +12,8 @@ import time
 import pytest
 import torch
 
-from headwater import GradientStore, StoreIncompleteError
+from headwater import GradientStore, StoreIncompleteError, StoreLockedError
+from headwater.store import StoreFolder
 from tests.distributed import store_jobs as jobs
 
 pytestmark = pytest.mark.end_to_end
@@ -104,6 +105,7 @@ def test_one_process_goes_on_with_what_several_have_committed(killed, size, whol
     kept = {one["file"]: (tmp_path / "s" / one["file"]).stat().st_ino for one in state["shards"]}
     assert len(kept) == size
     assert_same(jobs.goes_on(tmp_path / "s"), whole[2])
+    assert not list((tmp_path / "s").glob(".lock-*"))
     for name, inode in kept.items():
         assert (tmp_path / "s" / name).stat().st_ino == inode
 
@@ -139,3 +141,17 @@ def test_what_one_rank_can_not_do_is_an_error_on_all_of_them(tmp_path):
     assert "the ranks were asked different things: ids" in first[4]
     assert not (tmp_path / "data").exists()
     assert first[5] == second[5] == jobs.contents(tmp_path / "whole")
+    assert second[6].startswith("InputError: the first rank builds a store that rank 1"), second[6]
+    assert first[6].startswith("RankError: rank 1 stopped: InputError"), first[6]
+    for told in (first, second):
+        assert "what is asked is 'scores' on rank 0 and 'self-influence' on rank 1" in told[7]
+
+
+def test_nobody_writes_while_a_rank_of_another_job_still_does(tmp_path):
+    folder = StoreFolder(tmp_path)
+    with folder.writing_shards(3), pytest.raises(StoreLockedError), folder.writing():
+        pass
+    (tmp_path / ".lock-3").touch()  # as one leaves it that is killed
+    with folder.writing():
+        assert not (tmp_path / ".lock-3").exists()
+    assert not folder.strangers()

@@ -72,7 +72,9 @@ class Answers:
             sink: an empty one.
             like: an empty tensor of the dtype to compute in.
         """
-        return self.into(sink, lambda _, part: part.squared_norm()[None], like, rows=1)
+        return self.into(
+            sink, lambda _, part: part.squared_norm()[None], like, rows=1, asked="self-influence"
+        )
 
     def pairs(self, sink: AnySink, queries: Sequence[Gradients]) -> AnySink:
         """The sink with all scores with live examples in it.
@@ -86,6 +88,7 @@ class Answers:
             lambda place, part: queries[place].dot(part),
             queries[0].like,
             rows=queries[0].batch_size,
+            asked="scores",
         )
 
     def into(
@@ -95,6 +98,7 @@ class Answers:
         like: Tensor,
         *,
         rows: int,
+        asked: str,
     ) -> AnySink:
         """The sink with columns of all live examples in it; ranks take shards in turn.
 
@@ -103,6 +107,7 @@ class Answers:
             evaluate: makes columns of some examples' gradients, given the place of the part.
             like: an empty tensor of the dtype to compute in.
             rows: how many rows a column has.
+            asked: what they are, for ranks to compare.
         """
         shards = [shard for shard in self._shards if len(shard.live)]
         ranks = present()
@@ -116,7 +121,9 @@ class Answers:
             return sink
         entries = [(e.file, e.sha256, *e.deleted) for e in (shard.entry for shard in self._shards)]
         state = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
-        ranks.meet({"the state of the store": state, "the number of queries": rows})
+        ranks.meet(
+            {"what is asked": asked, "the number of rows": rows, "the state of the store": state}
+        )
         exchange = Exchange(ranks, sink, rows)
         with exchange.shared():
             for shard in shards[ranks.rank :: ranks.size]:

@@ -14,7 +14,7 @@ from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
-from headwater.estimators.stored.beginning import begun, refuse_strangers
+from headwater.estimators.stored.beginning import refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
@@ -32,7 +32,12 @@ from headwater.estimators.stored.example_ids import (
 )
 from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
-from headwater.estimators.stored.several import asked, refuse_other_bindings, writing
+from headwater.estimators.stored.several import (
+    asked,
+    begun_by_first,
+    refuse_other_bindings,
+    writing,
+)
 from headwater.estimators.stored.store_files import store_info
 from headwater.estimators.stored.vector_snapshot import snapshot_of
 from headwater.estimators.stored.writing import (
@@ -62,6 +67,9 @@ class GradientStore:
 
     Made by `GradientStore.build` and `GradientStore.open`. An open store shows the state of when it
     was opened, or last written to by itself, whatever others write meanwhile.
+
+    In an initialised process group every method is for all ranks to call. They share the work, and
+    have the files and answers of a single process; see `headwater.distributed.alone` for one rank.
     """
 
     def __init__(
@@ -86,6 +94,9 @@ class GradientStore:
     ) -> GradientStore:
         """A store of the gradients of an estimator's training data; goes on where a build stopped.
 
+        In a process group each rank writes the shards of its part, in one folder that all of them
+        see. Another number of ranks, or one, may go on with what was stopped.
+
         Args:
             estimator: a `TracInCP`, `TracInCPFast` or `GradDot`; or a `TRAK`, `LoGra` or `LESS`, of
                 which the vectors are kept that its scores are made of, and the store answers as it
@@ -108,6 +119,7 @@ class GradientStore:
                 folder holds other files.
             StoreLockedError: another process is writing there.
             StoreWriteError: the disk is full, or would be.
+            RankError: another rank failed, died or didn't come.
         """
         parts = parts_of(estimator, form)
         if dtype not in DTYPES:
@@ -133,10 +145,8 @@ class GradientStore:
             )
             refuse_other_bindings(together, binding)
             with writing(folder, together) as writer:
-                manifest = None
-                if together.rank == 0:
-                    manifest = begun(folder, writer, binding, tolerance=tolerance_of(parts.net))
-                manifest = together.agreed(manifest)
+                tolerance = tolerance_of(parts.net)
+                manifest = begun_by_first(together, folder, writer, binding, tolerance=tolerance)
                 store = cls(folder.path, estimator, parts, manifest)
                 refuse_other_ids(store.ids, ids, complete=manifest.complete)
                 filling = Filling(

@@ -76,6 +76,7 @@ class StoredPreconditioned(ByStream):
             lambda _, part: inverse.quadratic(inverse.aligned(part, 0))[None],
             self._snapshot._like,
             rows=1,
+            asked="preconditioned self-influence",
         )
 
     def _pairs(self, sink: AnySink, queries: Gradients) -> AnySink:
@@ -83,5 +84,9 @@ class StoredPreconditioned(ByStream):
         solved = Gradients.cat(list(preconditioned.solved(queries)))
         evaluate = preconditioned.evaluator(solved)
         return self._snapshot._answers.into(
-            sink, lambda _, part: evaluate(part, None), queries.like, rows=queries.batch_size
+            sink,
+            lambda _, part: evaluate(part, None),
+            queries.like,
+            rows=queries.batch_size,
+            asked="preconditioned scores",
         )

@@ -7,11 +7,14 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from headwater.errors import InputError
+from headwater.estimators.stored.beginning import begun
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headwater.distributed import Together
-    from headwater.store import StoreFolder, Writer
+    from headwater.store import Manifest, StoreFolder, Writer
 
 # Longer facts are told by their digest: a message has to be read by someone.
 _LONGEST = 80
@@ -45,6 +48,36 @@ def refuse_other_bindings(together: Together, binding: Mapping[str, Any]) -> Non
     """
     fields = {field: value for field, value in binding.items() if field != "losses"}
     together.same({f"the store's field {field!r}": fact(fields[field]) for field in fields})
+
+
+def begun_by_first(
+    together: Together,
+    folder: StoreFolder,
+    writer: Writer,
+    binding: Mapping[str, Any],
+    *,
+    tolerance: float,
+) -> Manifest:
+    """The state that the first rank begins with; see `begun`.
+
+    Raises:
+        InputError: another rank doesn't see it.
+    """
+    own = begun(folder, writer, binding, tolerance=tolerance) if together.rank == 0 else None
+    manifest: Manifest = together.agreed(own)
+    if together.rank and not _sees(folder, manifest):
+        raise InputError(
+            f"the first rank builds a store that rank {together.rank} doesn't see in "
+            f"{folder.path}; name one folder on every rank, on a file system that all share"
+        )
+    return manifest
+
+
+def _sees(folder: StoreFolder, manifest: Manifest) -> bool:
+    if not folder.exists():
+        return False
+    seen = folder.read_manifest()
+    return seen.binding_digest == manifest.binding_digest and seen.shards == manifest.shards
 
 
 def asked(what: str, *, ids: Sequence[int | str] | None, **facts: Any) -> dict[str, Any]:
