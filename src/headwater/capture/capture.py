@@ -14,6 +14,7 @@ from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALE, disagreements, random_weights
 from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
+from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.recording import Record, Recorder, once_for_all
@@ -91,6 +92,27 @@ class Capture:
         """By name of the parameters that no rule fits, the way in which they are captured."""
         names = [name for name in self.selection if name in self._plan.fallback]
         return dict.fromkeys(names, self._fallback.way)
+
+    @property
+    def learned(self) -> Learned:
+        """What batches have shown of how this model has to be captured."""
+        names = {module: name for name, module in self.model.named_modules()}
+        return Learned(
+            fallback=frozenset(self._plan.fallback),
+            way=self._fallback.way_number,
+            spread=frozenset(names[module] for module in self._recorder.spread),
+            copied=frozenset(names[module] for module in self._recorder.copied),
+        )
+
+    def learn(self, learned: Learned) -> None:
+        """Takes over what another capture of the same model has met."""
+        self._plan.add_to_fallback(learned.fallback)
+        self._fallback.way_number = max(self._fallback.way_number, learned.way)
+        for own, names in (
+            (self._recorder.spread, learned.spread),
+            (self._recorder.copied, learned.copied),
+        ):
+            own.update(self.model.get_submodule(name) for name in names)
 
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.

@@ -42,19 +42,22 @@ class Fallback:
     Three ways, each slower and more general than the one before: all examples at once under
     `vmap`; a forward and backward pass per example; one forward pass for the batch and a backward
     pass per example, for batches that can't be cut into examples.
+
+    Attributes:
+        way_number: of the way that is gone now.
     """
 
     _WAYS = ("vmap", "one pass per example", "one backward pass per example")
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._way = 0
+        self.way_number = 0
         self._names: list[str] = []
 
     @property
     def way(self) -> str:
         """The way that is gone now."""
-        return self._WAYS[self._way]
+        return self._WAYS[self.way_number]
 
     def next_way(self, reason: str, *, cut_is_right: bool = False) -> bool:
         """Goes on to the next way, for this and all later batches; False if there is none.
@@ -66,19 +69,19 @@ class Fallback:
                 batches that can't be cut, would only hide that gradients depend on the batch.
         """
         last = len(self._WAYS) - (2 if cut_is_right else 1)
-        if self._way >= last:
+        if self.way_number >= last:
             return False
-        self._way += 1
+        self.way_number += 1
         count = len(self._names)
         # What the last way costs is the same again; one warning is enough.
         logger.log(
-            logging.WARNING if self._way == 1 else logging.INFO,
+            logging.WARNING if self.way_number == 1 else logging.INFO,
             "headwater: gradients of %d parameter%s (%s) by %s from now on, which is slower and "
             "equally right; torch.func can't batch them (%s)",
             count,
             "" if count == 1 else "s",
             listed(self._names),
-            self._WAYS[self._way],
+            self._WAYS[self.way_number],
             _short(reason),
         )
         return True
@@ -87,7 +90,7 @@ class Fallback:
         """Each named parameter's gradients, shape (B, P)."""
         self._names = names
         while True:
-            way = (self._vmapped, self._one_by_one, self._retained)[self._way]
+            way = (self._vmapped, self._one_by_one, self._retained)[self.way_number]
             try:
                 return way(names, task, batch, size)
             except Exception as error:

@@ -100,10 +100,14 @@ class Plan:
     def move_to_fallback(self, names: Iterable[str], reason: str) -> PlanChanged:
         """Moves parameters to the fallback; returns what to raise."""
         moved = [name for name in self.selection if name in set(names)]
-        self.fallback.update(moved)
-        self._wanted.clear()
+        self.add_to_fallback(moved)
         logger.info("%s: per-example gradients through torch.func (%s)", listed(moved), reason)
         return PlanChanged(listed(moved))
+
+    def add_to_fallback(self, names: Iterable[str]) -> None:
+        """Moves parameters of which it is known that no rule fits them."""
+        self.fallback.update(names)
+        self._wanted.clear()
 
     @staticmethod
     def changed(names: Iterable[str]) -> PlanChanged:

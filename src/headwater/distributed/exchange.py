@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from headwater.errors import RankError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from jaxtyping import Float
     from torch import Tensor
 
@@ -19,7 +22,15 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class StartAnew(Exception):
-    """Another rank found that it has to start anew, so all do."""
+    """Another rank found that it has to start anew, so all do.
+
+    Args:
+        told: what the ranks that found it let the others know.
+    """
+
+    def __init__(self, told: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self.told = told
 
 
 class _Sink(Protocol):
@@ -74,6 +85,21 @@ class Exchange:
     def start_anew(self) -> None:
         """Lets the others know that this rank has to start anew; raises as `add`, but for that."""
         self._told(_ANEW, torch.empty(self._rows, 0))
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within, this rank hands in its columns; afterwards it has all of them.
+
+        An error is the others' to know of before it is raised here; raises as `add`, too.
+        """
+        try:
+            yield
+            self.finish()
+        except (RankError, StartAnew):
+            raise
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def fail(self, error: BaseException) -> None:
         """Lets the others know of an error, so that they don't wait."""

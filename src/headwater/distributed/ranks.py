@@ -17,7 +17,7 @@ from torch import distributed as dist
 from headwater.errors import InputError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -95,13 +95,7 @@ class Ranks:
         dist.all_gather_object(found, (me, dict(facts)), group=group)
         self._places = [place for place, _ in found]
         told: list[dict[str, Any]] = [each for _, each in found]
-        for name, fact in told[0].items():
-            for rank, other in enumerate(told):
-                if not name.startswith("_") and other.get(name) != fact:
-                    raise InputError(
-                        f"the ranks were asked different things: {name} is {fact!r} on rank 0 and "
-                        f"{other.get(name)!r} on rank {rank}; run the same script on every rank"
-                    )
+        refuse_differences(told)
         return told
 
     def gathered(self, tensor: Tensor) -> list[Tensor]:
@@ -149,6 +143,21 @@ class Ranks:
             return f"rank {', '.join(dead)} died; what it was to compute is missing"
         told = f"; not to be seen from {here}: rank {', '.join(elsewhere)}" if elsewhere else ""
         return f"a rank died or can't be reached any more{told}"
+
+
+def refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError for the first fact that isn't the same on every rank.
+
+    Args:
+        told: every rank's facts, by rank; those whose names begin with an underscore may differ.
+    """
+    for name, fact in told[0].items():
+        for rank, other in enumerate(told):
+            if not name.startswith("_") and other.get(name) != fact:
+                raise InputError(
+                    f"the ranks were asked different things: {name} is {fact!r} on rank 0 and "
+                    f"{other.get(name)!r} on rank {rank}; run the same script on every rank"
+                )
 
 
 def _died(place: _Place) -> bool:

@@ -9,6 +9,7 @@ from headwater.capture import PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.engine.batch_size import fitting_batch_size
 from headwater.engine.checked import CheckedCapture
+from headwater.engine.deal import Deal
 from headwater.engine.noted import noted_batch
 from headwater.tasks.batch import borrow
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
-    from headwater.distributed import Exchange
+    from headwater.distributed import Exchange, Together
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -47,6 +48,7 @@ class Session:
     Attributes:
         checked: captures, checks and projects batches at present weights.
         batch_size: examples per batch of a Dataset, once `begin` was called.
+        task: what is differentiated for a training example.
     """
 
     def __init__(
@@ -59,14 +61,14 @@ class Session:
         projection: Callable[[Gradients, int], Gradients] | None,
         budget: int,
         kind: str,
-        ranks: Exchange | None = None,
+        ranks: Exchange | Together | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, kind=kind)
         self.batch_size = 0
         self._model = model
         self._capture = capture
         self._data = data
-        self._task = task
+        self.task = task
         self._budget = budget
         self._kind = kind
         self._ranks = ranks
@@ -111,26 +113,40 @@ class Session:
         """The training batches, on the model's device, from the first; of ranks this one's."""
         if self._ranks is None:
             return self._numbered(self._data.batches(self.batch_size))
-        rank, ranks = self._ranks.rank, self._ranks.size
-        return self._numbered(
-            self._data.dealt(self.batch_size, rank=rank, ranks=ranks), rank, ranks
-        )
+        return self.dealt(Deal(self._ranks.rank, self._ranks.size))
 
-    def _numbered(
-        self, batches: Iterator[Any], rank: int = 0, ranks: int = 1
-    ) -> Iterator[Numbered]:
-        """Batches with the place of their first example, where others' batches are as large."""
-        start: int | None = None
+    def dealt(self, deal: Deal) -> Iterator[Numbered]:
+        """Those of a rank, on the model's device."""
+        if self._data.is_read_whole:
+            return self._picked(deal)
+        found = self._data.dealt(self.batch_size, deal)
+        return ((start, borrow(batch, self._device)) for start, batch in found)
+
+    def _numbered(self, batches: Iterator[Any]) -> Iterator[Numbered]:
+        """Batches with the place of their first example."""
+        start = 0
         for batch in batches:
-            size = self._task.size(batch)
-            if start is None:
-                start = rank * (size or self.batch_size)
+            size = self.task.size(batch)
             borrowed_batch = borrow(batch, self._device)
             yield start, borrowed_batch
             if size is None:
                 with noted_batch(self._kind, start):
-                    size = self._task.summed(self._model, borrowed_batch).size
-            start += ranks * size
+                    size = self.task.summed(self._model, borrowed_batch).size
+            start += size
+
+    def _picked(self, deal: Deal) -> Iterator[Numbered]:
+        """A rank's batches out of all, where those of others are as large as its last."""
+        start, last = 0, self.batch_size
+        for number, batch in enumerate(self._data.batches(self.batch_size)):
+            size = self.task.size(batch)
+            if deal.has(number):
+                borrowed_batch = borrow(batch, self._device)
+                yield start, borrowed_batch
+                if size is None:
+                    with noted_batch(self._kind, start):
+                        size = self.task.summed(self._model, borrowed_batch).size
+                last = size
+            start += last if size is None else size
 
     def _choose_batch_size(self, extra_numbers: int) -> int:
         settled = self._data.batch_size
@@ -141,7 +157,7 @@ class Session:
             return 1
         with noted_batch(self._kind, 0):
             return fitting_batch_size(
-                self._task,
+                self.task,
                 self._model,
                 borrow(sample, self._device),
                 extra_numbers=self._capture.fallback_numbers + extra_numbers,
@@ -150,13 +166,13 @@ class Session:
 
     def _settle(self, head: Numbered | None, queries: tuple[Task, Any] | None) -> None:
         """Lets rules that don't fit go to the fallback before anything is computed with them."""
-        pending = [(self._task, head[1], self._kind)] if head is not None else []
+        pending = [(self.task, head[1], self._kind)] if head is not None else []
         if queries is not None:
             pending.append((*queries, "query"))
         if head is not None:
             with noted_batch(self._kind, 0):
                 self._capture.batches_can_be_cut = cuts_into_examples(
-                    self._task, self._model, head[1], self._alone
+                    self.task, self._model, head[1], self._alone
                 )
         while not all(self._agrees(*each) for each in pending):
             pass

@@ -22,6 +22,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from headwater.engine.deal import Deal
 from headwater.errors import HeadwaterWarning, InputError, ShuffledLoaderError
 
 if TYPE_CHECKING:
@@ -105,38 +106,45 @@ class TrainingData:
         loader = self._source
         if not isinstance(loader, DataLoader):
             loader = self._loader(batch_size)
-        return _slices(loader) if _only_stacks_rows(loader) else iter(loader)
+        if _only_stacks_rows(loader):
+            return (batch for _, batch in _slices(loader, Deal()))
+        return iter(loader)
 
-    def dealt(self, batch_size: int, *, rank: int, ranks: int) -> Iterator[Any]:
-        """The batches whose number leaves `rank` on division by `ranks`.
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether a part of the batches can be read only with all that come before them."""
+        loader = self._source
+        if not isinstance(loader, DataLoader):
+            return isinstance(loader, IterableDataset)
+        return loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset)
 
-        Of a stream all are read; of everything else only these.
+    def dealt(self, batch_size: int, deal: Deal) -> Iterator[tuple[int, Any]]:
+        """A rank's batches, each with the place of its first example; no others are read.
+
+        Places are those of the examples that the loader's sampler asks for. Not for data that
+        `is_read_whole`.
 
         Args:
             batch_size: as for `batches`.
-            rank: which part.
-            ranks: of how many.
+            deal: which of the batches.
         """
         loader = self._source
         if not isinstance(loader, DataLoader):
             loader = self._loader(batch_size)
         if _only_stacks_rows(loader):
-            return _slices(loader, rank, ranks)
-        if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
-            return islice(iter(loader), rank, None, ranks)
-        return iter(
-            DataLoader(
-                loader.dataset,
-                batch_sampler=_Dealt(loader.batch_sampler, rank, ranks),
-                collate_fn=loader.collate_fn,
-                num_workers=loader.num_workers,
-                pin_memory=loader.pin_memory,
-                timeout=loader.timeout,
-                worker_init_fn=loader.worker_init_fn,
-                multiprocessing_context=loader.multiprocessing_context,
-                prefetch_factor=loader.prefetch_factor,
-            )
+            return _slices(loader, deal)
+        part = DataLoader(
+            loader.dataset,
+            batch_sampler=_Dealt(loader.batch_sampler, deal),
+            collate_fn=loader.collate_fn,
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
         )
+        return zip(_starts(loader.batch_sampler, deal, batch_size), part, strict=True)
 
     def number_of_batches(self, batch_size: int) -> int | None:
         """How many batches a pass has, where it can be known beforehand."""
@@ -235,27 +243,37 @@ def _only_stacks_rows(loader: DataLoader[Any]) -> bool:
 
 
 class _Dealt(Sampler[list[int]]):
-    """Every so many of a sampler's batches."""
+    """A rank's part of a sampler's batches."""
 
-    def __init__(self, sampler: Any, rank: int, ranks: int) -> None:
+    def __init__(self, sampler: Any, deal: Deal) -> None:
         self._sampler = sampler
-        self._rank = rank
-        self._ranks = ranks
+        self._deal = deal
 
     def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self._sampler), self._rank, None, self._ranks)
+        return (batch for number, batch in enumerate(self._sampler) if self._deal.has(number))
 
 
-def _slices(loader: DataLoader[Any], rank: int = 0, ranks: int = 1) -> Iterator[list[Tensor]]:
+def _starts(sampler: Any, deal: Deal, batch_size: int) -> Iterator[int]:
+    """Where a rank's batches begin, among all examples."""
+    start = 0
+    for number, batch in enumerate(sampler):
+        if deal.has(number):
+            yield start
+        size = _length(batch)
+        start += batch_size if size is None else size
+
+
+def _slices(loader: DataLoader[Any], deal: Deal) -> Iterator[tuple[int, list[Tensor]]]:
     # Fetching and stacking rows one by one takes as long as half a plain pass of a small model.
     dataset, sampler = loader.dataset, loader.batch_sampler
     assert isinstance(dataset, TensorDataset)
     assert isinstance(sampler, BatchSampler)
     size, count = sampler.batch_size, len(dataset)
     last = count - count % size if sampler.drop_last else count
-    for start in range(rank * size, last, ranks * size):
-        # Copies, as stacking makes them: a model may write to what it is given.
-        yield [tensor[start : start + size].clone() for tensor in dataset.tensors]
+    for number, start in enumerate(range(0, last, size)):
+        if deal.has(number):
+            # Copies, as stacking makes them: a model may write to what it is given.
+            yield start, [tensor[start : start + size].clone() for tensor in dataset.tensors]
 
 
 def _length(sized: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
+_RANKS_LOCK = re.compile(r"\.lock-\d+")
 _UNFINISHED = ".tmp"
 _CHUNK = 16 * 2**20
 
@@ -50,6 +52,7 @@ class StoreFolder:
             name
             for name in names
             if name not in (_LOCK, _MANIFEST, f"{_MANIFEST}{_UNFINISHED}")
+            and not _RANKS_LOCK.fullmatch(name)
             and not SHARD_NAME.fullmatch(name.removesuffix(_UNFINISHED))
         ]
 
@@ -105,14 +108,41 @@ class StoreFolder:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Within, this process alone may write.
+        """Within, this process alone may write, and ranks that it shares a job with.
 
         Raises:
             StoreLockedError: another one is writing.
             StoreWriteError: the folder can't be made.
         """
+        with self._locked(_LOCK):
+            # Ranks of a job whose first rank was killed may not have noticed yet.
+            for path in sorted(self.path.iterdir()):
+                if _RANKS_LOCK.fullmatch(path.name):
+                    with self._locked(path.name):
+                        path.unlink(missing_ok=True)
+            yield Writer(self)
+
+    @contextmanager
+    def writing_shards(self, rank: int) -> Iterator[Writer]:
+        """Within, another rank than the first may write shards, while the first is `writing`.
+
+        Args:
+            rank: this process's.
+
+        Raises:
+            StoreLockedError, StoreWriteError: see `writing`.
+        """
+        name = f"{_LOCK}-{rank}"
+        with self._locked(name):
+            try:
+                yield ShardWriter(self)
+            finally:
+                (self.path / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
         try:
-            lock = lock_for_writing(self.path / _LOCK)
+            lock = lock_for_writing(self.path / name)
         except Timeout as error:
             raise StoreLockedError(
                 f"another process is writing to {self.path}; wait until it has ended"
@@ -120,7 +150,7 @@ class StoreFolder:
         except OSError as error:
             raise StoreWriteError(f"{self.path} can't be made a folder: {error}") from error
         try:
-            yield Writer(self)
+            yield
         finally:
             lock.release()
 
@@ -182,3 +212,13 @@ class Writer:
                 f"{name} can't be written to {self._folder.path} ({error.strerror}); the store is "
                 f"as it was. Make room, or build it elsewhere",
             ) from error
+
+
+class ShardWriter(Writer):
+    """Writes shards of a state that another rank commits, and leaves all else to that one."""
+
+    def commit(self, manifest: Manifest) -> None:
+        pass
+
+    def clean(self, manifest: Manifest | None) -> None:
+        pass

@@ -14,7 +14,6 @@ from headwater.cli.interrupted import NOTHING_HALF_WRITTEN, advising
 from headwater.cli.text import counted, nbytes
 from headwater.errors import StoreError
 from headwater.estimators.stored import StoreFiles
-from headwater.estimators.stored.writing import SHARD_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +61,8 @@ def build(
 
     The one expensive pass over the training data. What is written is whole at
     every moment: after an interruption, even a crash, the same command goes on
-    from the last file of some 67 MB that was finished. Examples have the
-    ids of train_columns(), or are numbered.
+    from the last file that was finished. Examples have the ids of
+    train_columns(), or are numbered.
 
     \b
       headwater check attribution.py                  how large will it be?
@@ -93,7 +92,6 @@ def _what_is_left(store: Path) -> str:
         return NOTHING_HALF_WRITTEN
     if not stored:
         return (
-            f"Nothing was stored yet: a file is written per {nbytes(SHARD_BYTES)} of gradients. "
-            f"The same command begins anew."
+            "Nothing was stored yet: the first file wasn't finished. The same command begins anew."
         )
     return f"{counted(stored, 'example')} are stored. The same command goes on from there."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
+from headwater.distributed import Exchange, present
 from headwater.forms import Banded, Convolved, Factored, Gradients, Materialised
 from headwater.forms.cost import factors_are_smaller
 from headwater.forms.projected import PROJECTED
@@ -70,9 +72,9 @@ class Answers:
             sink: an empty one.
             like: an empty tensor of the dtype to compute in.
         """
-        for start, columns in self._columns(lambda _, part: part.squared_norm()[None], like):
-            sink.add(start, columns)
-        return sink
+        return self.into(
+            sink, lambda _, part: part.squared_norm()[None], like, rows=1, asked="self-influence"
+        )
 
     def pairs(self, sink: AnySink, queries: Sequence[Gradients]) -> AnySink:
         """The sink with all scores with live examples in it.
@@ -81,11 +83,52 @@ class Answers:
             sink: an empty one.
             queries: the queries' gradients, by part.
         """
-        rows = queries[0].batch_size
-        for start, columns in self._columns(
-            lambda place, part: queries[place].dot(part), queries[0].like, rows
-        ):
-            sink.add(start, columns)
+        return self.into(
+            sink,
+            lambda place, part: queries[place].dot(part),
+            queries[0].like,
+            rows=queries[0].batch_size,
+            asked="scores",
+        )
+
+    def into(
+        self,
+        sink: AnySink,
+        evaluate: Callable[[int, Gradients], Tensor],
+        like: Tensor,
+        *,
+        rows: int,
+        asked: str,
+    ) -> AnySink:
+        """The sink with columns of all live examples in it; ranks take shards in turn.
+
+        Args:
+            sink: an empty one.
+            evaluate: makes columns of some examples' gradients, given the place of the part.
+            like: an empty tensor of the dtype to compute in.
+            rows: how many rows a column has.
+            asked: what they are, for ranks to compare.
+        """
+        shards = [shard for shard in self._shards if len(shard.live)]
+        ranks = present()
+        scratch = Scratch()
+        if ranks is None:
+            start = 0
+            for shard in shards:
+                for columns in self._columns(shard, evaluate, like, rows, scratch):
+                    sink.add(start, columns)
+                    start += columns.shape[1]
+            return sink
+        entries = [(e.file, e.sha256, *e.deleted) for e in (shard.entry for shard in self._shards)]
+        state = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+        ranks.meet(
+            {"what is asked": asked, "the number of rows": rows, "the state of the store": state}
+        )
+        exchange = Exchange(ranks, sink, rows)
+        with exchange.shared():
+            for shard in shards[ranks.rank :: ranks.size]:
+                found = list(self._columns(shard, evaluate, like, rows, scratch))
+                exchange.add(0, torch.cat(found, dim=1))
         return sink
 
     def top_k_among(
@@ -121,23 +164,25 @@ class Answers:
         return torch.cat(found)
 
     def _columns(
-        self, evaluate: Callable[[int, Gradients], Tensor], like: Tensor, queries: int = 1
-    ) -> Iterator[tuple[int, Tensor]]:
-        start = 0
-        scratch = Scratch()
-        for shard in self._shards:
-            for first, last in _pieces(shard, queries):
-                total: Tensor | None = None
-                parts = shard.gradients(first, last, like, scratch)
-                for place, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
-                    columns = evaluate(place, part)
-                    columns = columns if weight == 1 else columns.mul_(weight)
-                    total = columns if total is None else total.add_(columns)
-                assert total is not None
-                if shard.entry.deleted:
-                    total = total[:, _live(shard, first, last)]
-                yield start, total
-                start += total.shape[1]
+        self,
+        shard: Shard,
+        evaluate: Callable[[int, Gradients], Tensor],
+        like: Tensor,
+        rows: int,
+        scratch: Scratch,
+    ) -> Iterator[Float[Tensor, "R n"]]:
+        """The columns of a shard's live examples, in pieces."""
+        for first, last in _pieces(shard, rows):
+            total: Tensor | None = None
+            parts = shard.gradients(first, last, like, scratch)
+            for place, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
+                columns = evaluate(place, part)
+                columns = columns if weight == 1 else columns.mul_(weight)
+                total = columns if total is None else total.add_(columns)
+            assert total is not None
+            if shard.entry.deleted:
+                total = total[:, _live(shard, first, last)]
+            yield total
 
 
 def _pieces(shard: Shard, queries: int = 1) -> Iterator[tuple[int, int]]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from headwater.capture import Capture, PlanChanged
+from headwater.capture import Capture
+from headwater.distributed import Together
 from headwater.errors import InputError, StoreMismatchError
 from headwater.estimators.asked import scores_of
 from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
-from headwater.estimators.stored.beginning import begun, refuse_strangers
+from headwater.estimators.stored.beginning import refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
@@ -25,9 +25,19 @@ from headwater.estimators.stored.binding import (
     parts_of,
     path_of,
 )
-from headwater.estimators.stored.example_ids import refuse_odd_ids, refuse_other_ids
+from headwater.estimators.stored.example_ids import (
+    ids_to_delete,
+    refuse_odd_ids,
+    refuse_other_ids,
+)
 from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
+from headwater.estimators.stored.several import (
+    asked,
+    begun_by_first,
+    refuse_other_bindings,
+    writing,
+)
 from headwater.estimators.stored.store_files import store_info
 from headwater.estimators.stored.vector_snapshot import snapshot_of
 from headwater.estimators.stored.writing import (
@@ -51,14 +61,15 @@ if TYPE_CHECKING:
     from headwater.store import Manifest, Writer
     from headwater.tasks import Task
 
-logger = logging.getLogger("headwater")
-
 
 class GradientStore:
     """Training gradients on disk, for the estimator that they were computed by.
 
     Made by `GradientStore.build` and `GradientStore.open`. An open store shows the state of when it
     was opened, or last written to by itself, whatever others write meanwhile.
+
+    In an initialised process group every method is for all ranks to call. They share the work, and
+    have the files and answers of a single process; see `headwater.distributed.alone` for one rank.
     """
 
     def __init__(
@@ -83,6 +94,9 @@ class GradientStore:
     ) -> GradientStore:
         """A store of the gradients of an estimator's training data; goes on where a build stopped.
 
+        In a process group each rank writes the shards of its part, in one folder that all of them
+        see. Another number of ranks, or one, may go on with what was stopped.
+
         Args:
             estimator: a `TracInCP`, `TracInCPFast` or `GradDot`; or a `TRAK`, `LoGra` or `LESS`, of
                 which the vectors are kept that its scores are made of, and the store answers as it
@@ -105,6 +119,7 @@ class GradientStore:
                 folder holds other files.
             StoreLockedError: another process is writing there.
             StoreWriteError: the disk is full, or would be.
+            RankError: another rank failed, died or didn't come.
         """
         parts = parts_of(estimator, form)
         if dtype not in DTYPES:
@@ -112,31 +127,44 @@ class GradientStore:
         refuse_odd_ids(ids, taken=frozenset(), count=parts.data.count)
         folder = StoreFolder(path_of(path))
         refuse_strangers(folder)
-        binding = binding_of(
-            parts,
-            form=form_name(form, parts),
+        facts = asked(
+            "GradientStore.build",
+            ids=ids,
             dtype=dtype,
-            stored=folder.read_manifest().binding if folder.exists() else None,
+            form=form_name(form, parts),
+            examples=parts.data.count,
+            checkpoints=parts.series.count,
+            selection=parts.selection,
         )
-        filling = Filling(
-            parts,
-            parts.data,
-            ids,
-            taken=frozenset(),
-            at_once=False,
-            name=f"store {folder.path.name}",
-            show_progress=show_progress,
-        )
-        with folder.writing() as writer:
-            manifest = begun(folder, writer, binding, tolerance=tolerance_of(parts.net))
-            store = cls(folder.path, estimator, parts, manifest)
-            refuse_other_ids(store.ids, ids, complete=manifest.complete)
-            capture = Capture(parts.net, parts.selection)
-            while not store._filled(writer, capture, filling):
-                # What was stored of a layer before is by a rule that turned out not to fit.
-                empty = replace(store._manifest, shards=(), next_shard=0, next_id=0, batches=0)
-                store._commit(writer, empty)
-            return store
+        with Together.met(facts) as together:
+            binding = binding_of(
+                parts,
+                form=form_name(form, parts),
+                dtype=dtype,
+                stored=folder.read_manifest().binding if folder.exists() else None,
+            )
+            refuse_other_bindings(together, binding)
+            with writing(folder, together) as writer:
+                tolerance = tolerance_of(parts.net)
+                manifest = begun_by_first(together, folder, writer, binding, tolerance=tolerance)
+                store = cls(folder.path, estimator, parts, manifest)
+                refuse_other_ids(store.ids, ids, complete=manifest.complete)
+                filling = Filling(
+                    parts,
+                    parts.data,
+                    ids,
+                    taken=frozenset(),
+                    at_once=False,
+                    name=f"store {folder.path.name}",
+                    show_progress=show_progress,
+                    together=together,
+                )
+                capture = Capture(parts.net, parts.selection)
+                while not store._filled(writer, capture, filling):
+                    # What was stored of a layer before is by a rule that turned out not to fit.
+                    empty = replace(store._manifest, shards=(), next_shard=0, next_id=0, batches=0)
+                    store._commit(writer, empty, together)
+                return store
 
     @classmethod
     def open(cls, path: str | Path, estimator: TracInCPBase) -> GradientStore:
@@ -291,7 +319,7 @@ class GradientStore:
             dataset, name="dataset", task_given=estimator._given_task is not None
         )
         data = estimator._examples(dataset, "auto")
-        with self._writing() as writer:
+        with self._writing(asked("append", ids=ids, examples=data.count)) as (writer, together):
             filling = Filling(
                 self._parts,
                 data,
@@ -300,6 +328,8 @@ class GradientStore:
                 at_once=True,
                 name=f"append to {self.path.name}",
                 show_progress=show_progress,
+                together=together,
+                others=self._manifest.next_id,
             )
             capture = Capture(self._parts.net, self._parts.selection)
             try:
@@ -314,16 +344,21 @@ class GradientStore:
         Raises:
             InputError: `ids` is no list of ids, or one isn't in the store; nothing was deleted.
         """
-        with self._writing() as writer:
-            self._commit(writer, without(self._manifest, self._snapshot.shards, ids))
+        doomed = ids_to_delete(ids)
+        with self._writing(asked("delete", ids=doomed)) as (writer, together):
+            fewer = without(self._manifest, self._snapshot.shards, doomed)
+            self._commit(writer, fewer, together)
 
     def compact(self) -> None:
         """Writes shards with deleted examples anew without them, and removes the old files.
 
         Once it has returned, no number of a deleted example is in any file of the folder.
         """
-        with self._writing() as writer:
-            self._commit(writer, compacted(self._manifest, self._snapshot.shards, writer))
+        with self._writing(asked("compact", ids=None)) as (writer, together):
+            smaller = None
+            if together.rank == 0:
+                smaller = compacted(self._manifest, self._snapshot.shards, writer)
+            self._commit(writer, together.agreed(smaller), together)
             writer.clean(self._manifest)
 
     def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
@@ -337,32 +372,31 @@ class GradientStore:
     def _manifest(self) -> Manifest:
         return self._snapshot.manifest
 
-    def _commit(self, writer: Writer, manifest: Manifest) -> None:
+    def _commit(self, writer: Writer, manifest: Manifest, together: Together) -> None:
         writer.commit(manifest)
+        # The shards that the others open are those of a state that is there.
+        together.told(None)
         self._show(manifest)
 
     @contextmanager
-    def _writing(self) -> Iterator[Writer]:
-        with self._folder.writing() as writer:
+    def _writing(self, facts: Mapping[str, Any]) -> Iterator[tuple[Writer, Together]]:
+        with Together.met(facts) as together, writing(self._folder, together) as writer:
             # Another process may have written since this one looked.
-            manifest = self._folder.read_manifest()
+            manifest = together.agreed(self._folder.read_manifest())
             if manifest.binding != self._manifest.binding:
                 raise StoreMismatchError(
                     f"the store at {self.path} was replaced by another; open it again"
                 )
             self._show(manifest)
-            writer.clean(manifest)
-            yield writer
+            writer.clean(self._manifest)
+            yield writer, together
 
     def _filled(self, writer: Writer, capture: Capture, filling: Filling) -> bool:
         """Writes what isn't stored yet, and commits; False if it has to be tried again."""
         if self._manifest.complete and not filling.at_once:
             return True
-        manifest = self._folder.read_manifest()
-        try:
-            manifest = filling.fill(writer, capture, manifest, free_bytes(self.path))
-        except PlanChanged as change:
-            logger.warning("beginning anew: the rule for %s does not fit", change)
+        filled = filling.filled(writer, capture, self._manifest, free_bytes(self.path))
+        if filled is None:
             return False
-        self._commit(writer, manifest)
+        self._commit(writer, filled, filling.together)
         return True

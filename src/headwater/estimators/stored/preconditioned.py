@@ -71,20 +71,22 @@ class StoredPreconditioned(ByStream):
 
     def _own(self, sink: AnySink) -> AnySink:
         inverse = self._inverse()
-        answers = self._snapshot._answers
-        for start, columns in answers._columns(
-            lambda _, part: inverse.quadratic(inverse.aligned(part, 0))[None], self._snapshot._like
-        ):
-            sink.add(start, columns)
-        return sink
+        return self._snapshot._answers.into(
+            sink,
+            lambda _, part: inverse.quadratic(inverse.aligned(part, 0))[None],
+            self._snapshot._like,
+            rows=1,
+            asked="preconditioned self-influence",
+        )
 
     def _pairs(self, sink: AnySink, queries: Gradients) -> AnySink:
         preconditioned = Preconditioned(self._inverse())
         solved = Gradients.cat(list(preconditioned.solved(queries)))
         evaluate = preconditioned.evaluator(solved)
-        answers = self._snapshot._answers
-        for start, columns in answers._columns(
-            lambda _, part: evaluate(part, None), queries.like, queries.batch_size
-        ):
-            sink.add(start, columns)
-        return sink
+        return self._snapshot._answers.into(
+            sink,
+            lambda _, part: evaluate(part, None),
+            queries.like,
+            rows=queries.batch_size,
+            asked="preconditioned scores",
+        )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
 
-from headwater.capture import Capture, borrowed
+from headwater.capture import Capture, PlanChanged, borrowed
+from headwater.distributed import StartAnew
 from headwater.engine import TrainingData, memory_budget_bytes
+from headwater.engine.deal import Deal
 from headwater.engine.gradient_pass import GradientPass, Recorded
 from headwater.errors import InputError, StoreWriteError
 from headwater.estimators.stored.answers import one_vector, smallest, written_out
@@ -23,10 +27,12 @@ from headwater.forms import Gradients
 from headwater.store import shard_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from headwater.distributed import Together
+    from headwater.engine.gradient_pass import Dealing
     from headwater.estimators.streamed import Streamed
-    from headwater.store import Manifest, Writer
+    from headwater.store import Manifest, ShardEntry, Writer
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
@@ -39,6 +45,8 @@ DTYPES = {
 }
 # Bytes of gradients in memory after which a shard is closed, at the end of a batch.
 SHARD_BYTES = 64 * 2**20
+# Batches that are dealt out at a time where nobody knows how many there are.
+STREAMED_RUN = 32
 
 
 def stored_parts(recorded: Recorded, binding: Mapping[str, Any]) -> list[Gradients]:
@@ -87,9 +95,31 @@ def captured_parts(
     return [Gradients.cat(list(batches)) for batches in zip(*found, strict=True)]
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a rank wrote of one turn: a run of batches, in one shard or several.
+
+    Attributes:
+        start: the place of its first example among those of the pass.
+        rows: how many examples there are.
+        batches: how many batches; fewer than a run where the data ended.
+        shards: in order.
+    """
+
+    start: int
+    rows: int = 0
+    batches: int = 0
+    shards: tuple[ShardEntry, ...] = ()
+
+
 @dataclass
 class Filling:
     """One filling of a store, by build or append.
+
+    Batches are dealt out in runs: each rank computes a run and writes it as shards of its own, the
+    first rank commits those of all, and then it is the next runs' turn. How long a run is, and so
+    where a shard ends, depends on the data alone, so that any number of ranks writes the same
+    files.
 
     Attributes:
         parts: the estimator's.
@@ -99,6 +129,8 @@ class Filling:
         at_once: whether nothing is committed before everything is written.
         name: of the progress bar.
         show_progress: whether there is one.
+        together: the ranks.
+        others: how many examples the store has, or had, that aren't of this data.
     """
 
     parts: Streamed
@@ -108,9 +140,16 @@ class Filling:
     at_once: bool
     name: str
     show_progress: bool
+    together: Together
+    others: int = 0
 
-    def fill(self, writer: Writer, capture: Capture, manifest: Manifest, free: int) -> Manifest:
+    def filled(
+        self, writer: Writer, capture: Capture, manifest: Manifest, free: int
+    ) -> Manifest | None:
         """The state after all examples are written; the caller's to commit.
+
+        None if it has to be tried again, since a layer's rule doesn't fit; what was written since
+        `manifest` doesn't count then.
 
         Args:
             writer: writes shards, and commits in between unless `at_once`.
@@ -122,86 +161,152 @@ class Filling:
             InputError: ids are of another number than the examples, or taken.
             StoreWriteError: the store wouldn't fit, or a file can't be written.
         """
+        try:
+            return self._fill(writer, capture, manifest, free)
+        except PlanChanged as change:
+            logger.warning("beginning anew: the rule for %s does not fit", change)
+            learned = self.together.start_anew(capture.learned)
+        except StartAnew as anew:
+            learned = anew.told
+        # So that all ranks go by the same rules from now on.
+        for one in learned:
+            capture.learn(one)
+        return None
+
+    def _fill(self, writer: Writer, capture: Capture, manifest: Manifest, free: int) -> Manifest:
         skip = 0 if self.at_once else manifest.batches
-        done = 0 if self.at_once else manifest.next_id
         refuse_odd_ids(self.ids, taken=self.taken, count=self.data.count)
         passing = gradient_pass(
             self.parts, capture, self.data, self.parts.task, kind="training example"
         )
         with (
             borrowed(self.parts.net),
-            passing.begun(batch_size=manifest.batch_size or None, skip=skip) as begun,
+            passing.dealt(
+                batch_size=manifest.batch_size or None, together=self.together
+            ) as dealing,
+            self._bar(dealing.batch_size, skip) as bar,
         ):
-            batch_size, recorded = begun
-            manifest = replace(manifest, batch_size=batch_size)
-            for group in self._groups(self._shown(recorded, batch_size, skip), manifest, free):
-                rows = sum(batch[0].batch_size for batch in group)
-                contents = self._contents(group, manifest, done)
-                entry = writer.write_shard(manifest.next_shard, contents, rows=rows)
-                done += rows
-                manifest = replace(
-                    manifest.with_shard(entry),
-                    batches=manifest.batches + len(group),
-                    next_id=manifest.next_id + rows,
-                )
+            manifest = replace(manifest, batch_size=dealing.batch_size)
+            run = self._run(dealing, manifest, free)
+            deal = Deal(self.together.rank, self.together.size, run, skip)
+            recorded = dealing.recorded(deal)
+            while True:
+                shares = self._turn(recorded, run, writer, manifest, bar)
+                manifest = self._after(manifest, shares)
+                if shares[-1].batches < run:
+                    break
                 if not self.at_once:
                     writer.commit(manifest)
+        done = manifest.next_id - self.others
         if self.ids is not None and len(self.ids) != done:
             raise InputError(f"ids has {len(self.ids)} entries for {done} examples")
         built = manifest.built if self.at_once else done
         return replace(manifest, complete=True, built=built)
 
-    def _shown(
-        self, recorded: Iterator[Recorded], batch_size: int, skip: int
-    ) -> Iterable[Recorded]:
+    def _run(self, dealing: Dealing, manifest: Manifest, free: int) -> int:
+        """How many batches are dealt out at a time."""
+        first = dealing.first()
+        nbytes = 1
+        if first is not None:
+            parts = stored_parts(first, manifest.binding)
+            self._predict(parts, manifest, free)
+            nbytes = max(1, sum(part.nbytes for part in parts))
+        count = self.data.number_of_batches(dealing.batch_size)
+        # Few enough that ranks end at about the same time, and no more files than that takes.
+        few = STREAMED_RUN if count is None else math.ceil(math.sqrt(count) / 2)
+        run: int = self.together.agreed(max(1, min(few, -(-SHARD_BYTES // nbytes))))
+        return run
+
+    def _bar(self, batch_size: int, skip: int) -> Any:
         return tqdm(
-            recorded,
             desc=self.name,
             unit="batch",
             total=self.data.number_of_batches(batch_size),
             initial=skip,
-            disable=not self.show_progress,
+            disable=not self.show_progress or self.together.rank > 0,
         )
 
-    def _groups(
-        self, recorded: Iterable[Recorded], manifest: Manifest, free: int
-    ) -> Iterator[list[list[Gradients]]]:
-        """The parts of the batches of one shard after another."""
+    def _turn(
+        self, recorded: Iterator[Recorded], run: int, writer: Writer, manifest: Manifest, bar: Any
+    ) -> list[Share]:
+        """Computes and writes this rank's next run; every rank's share, by rank."""
+        begins = manifest.next_id - self.others
+        share: Share | None = None
         group: list[list[Gradients]] = []
         held = 0
-        predicted = False
-        for batch in recorded:
+        for batch in islice(recorded, run):
+            # Where the first rank begins is known from what is stored, whatever the sampler says.
+            share = share or Share(batch.start if self.together.rank else begins)
             group.append(stored_parts(batch, manifest.binding))
-            if not predicted:
-                self._predict(group[0], manifest, free)
-                predicted = True
             held += sum(part.nbytes for part in group[-1])
             if held >= SHARD_BYTES:
-                yield group
-                group, held = [], 0
+                share, group, held = self._written(share, group, run, writer, manifest), [], 0
+            bar.update(self.together.told(None).count(None))
+        share = share or Share(start=0)
         if group:
-            yield group
+            share = self._written(share, group, run, writer, manifest)
+        while None in (told := self.together.told(share)):
+            bar.update(told.count(None))
+        return told
 
-    def _contents(self, group: list[list[Gradients]], manifest: Manifest, done: int) -> bytes:
+    def _written(
+        self,
+        share: Share,
+        group: list[list[Gradients]],
+        run: int,
+        writer: Writer,
+        manifest: Manifest,
+    ) -> Share:
+        """The share with one more shard, which is on disk then."""
+        # Every batch has a number that a shard may have, so that ranks need not ask for one.
+        number = manifest.next_shard + self.together.rank * run + share.batches
         joined = [Gradients.cat(list(batches)) for batches in zip(*group, strict=True)]
         rows = joined[0].batch_size
+        start = share.start + share.rows
+        first = start + self.others
+        contents = shard_contents(
+            joined,
+            self._own_ids(start, first, rows),
+            first=first,
+            dtype=DTYPES[manifest.binding["dtype"]],
+            number=number,
+            binding=manifest.binding_digest,
+        )
+        entry = writer.write_shard(number, contents, rows=rows)
+        shards = (*share.shards, entry)
+        return Share(share.start, share.rows + rows, share.batches + len(group), shards)
+
+    def _after(self, manifest: Manifest, shares: Sequence[Share]) -> Manifest:
+        """The state with the shares of a turn, which follow one another."""
+        for share in shares:
+            place = manifest.next_id - self.others
+            if share.rows and share.start != place:
+                raise InputError(
+                    f"a batch that was to begin with example {share.start} begins with {place}: "
+                    f"the numbers of examples in batches aren't those that the loader's sampler "
+                    f"asks for, so ranks can't share the batches; build on one rank, within "
+                    f"headwater.distributed.alone()"
+                )
+            manifest = replace(
+                manifest,
+                shards=(*manifest.shards, *share.shards),
+                next_shard=manifest.next_shard + share.batches,
+                batches=manifest.batches + share.batches,
+                next_id=manifest.next_id + share.rows,
+            )
+        return manifest
+
+    def _own_ids(self, start: int, first: int, rows: int) -> Sequence[int | str]:
         if self.ids is None:
-            own: Sequence[int | str] = range(manifest.next_id, manifest.next_id + rows)
+            own: Sequence[int | str] = range(first, first + rows)
             clash = self.taken.intersection(own)
             if clash:
                 raise InputError(f"the id {min(own)!r} or one after it is taken; give ids=[...]")
-        else:
-            own = self.ids[done : done + rows]
-            if len(own) != rows:
-                raise InputError(f"ids has {len(self.ids)} entries, and there are more examples")
-        return shard_contents(
-            joined,
-            own,
-            first=manifest.next_id,
-            dtype=DTYPES[manifest.binding["dtype"]],
-            number=manifest.next_shard,
-            binding=manifest.binding_digest,
-        )
+            return own
+        own = self.ids[start : start + rows]
+        if len(own) != rows:
+            raise InputError(f"ids has {len(self.ids)} entries, and there are more examples")
+        return own
 
     def _predict(self, first: list[Gradients], manifest: Manifest, free: int) -> None:
         """Says how large the store will be, and refuses what can't fit."""
@@ -217,12 +322,12 @@ class Filling:
             number=0,
             binding=manifest.binding_digest,
         )
-        done = 0 if self.at_once else manifest.next_id
+        done = manifest.next_id - self.others
         nbytes = len(contents) * (count - done) // rows
         each = len(contents) // rows
         message = f"{nbytes / 1e6:,.1f} MB for {count - done:,} examples ({each:,} bytes each)"
         logger.info("%s will take %s", self.name, message)
-        if self.show_progress:
+        if self.show_progress and self.together.rank == 0:
             tqdm.write(f"{self.name}: {message}", file=sys.stderr)
         if nbytes > free:
             raise StoreWriteError(
