@@ -41,6 +41,10 @@ class RankError(HeadwaterError, RuntimeError):
     """Another process of the group failed, died, or didn't come; the message names it."""
 
 
+class OutOfMemoryError(HeadwaterError, MemoryError):
+    """A single example, or a batch that can't be cut, takes more memory than there is."""
+
+
 class CheckpointError(HeadwaterError):
     """Something is wrong with a checkpoint, or with the collection of them."""
 

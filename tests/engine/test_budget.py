@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from headwater import InputError
-from headwater.engine import memory_budget_bytes
+from headwater.engine import available, memory_budget_bytes
 from headwater.engine.batch_size import CACHE_BYTES, LARGEST, fitting_batch_size
 from headwater.tasks import LossTask
 from tests.estimators.small import cross_entropy, make
@@ -29,6 +29,28 @@ def test_a_budget_is_a_number_of_bytes_or_a_text(budget, expected):
 
 def test_the_budget_auto_is_a_part_of_what_is_free():
     assert memory_budget_bytes("auto") > 2**20
+
+
+def test_what_is_free_is_no_more_than_a_container_has(tmp_path, monkeypatch):
+    """Of the job itself, and of what it is in, whichever is less; read files are given back."""
+    line = "0::/slurm/job_7\n"
+    (tmp_path / "cgroup").write_text(line)
+    inner = tmp_path / "slurm" / "job_7"
+    inner.mkdir(parents=True)
+    for folder, most, used, files in ((inner, "max", 5000, 0), (inner.parent, "9000", 6000, 1500)):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {files}\n")
+    monkeypatch.setattr(available, "_GROUPS", tmp_path)
+    monkeypatch.setattr(available, "_OF_THIS_PROCESS", tmp_path / "cgroup")
+    assert available.available_bytes() == 4500
+    assert memory_budget_bytes("auto") == 1125
+    old = tmp_path / "memory" / "job_7"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("800\n")
+    (old / "memory.usage_in_bytes").write_text("300\n")
+    (tmp_path / "cgroup").write_text("4:cpu:/job_7\n7:memory,net:/job_7\n")
+    assert available.available_bytes() == 500
 
 
 @pytest.mark.parametrize("budget", [0, -1, True, 2.5, None, "", "much", "0", "-3GB", "2 apples"])

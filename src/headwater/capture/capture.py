@@ -16,6 +16,7 @@ from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
+from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.recording import Record, Recorder, once_for_all
 from headwater.errors import CaptureError, ModelError
@@ -212,7 +213,7 @@ class Capture:
             with self._recorder.listening(task.size(batch)):
                 total, size = task.summed(self.model, batch)
         except Exception as error:
-            if not self._recorder.spread:
+            if not self._recorder.spread or ran_out_of_memory(error):
                 raise
             # A model that can't go on with an output once per example; or its own error, which
             # will come again.

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwater.capture.autograd import gradients
+from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import listed
 from headwater.forms.cost import examples_per_scratch
 from headwater.tasks.batch import leaves, map_leaves
@@ -95,8 +96,10 @@ class Fallback:
                 return way(names, task, batch, size)
             except Exception as error:
                 # Whatever a model can't do under vmap, or with a batch of one, it may do in the
-                # next way; what fails in the last one is the user's to see.
-                if not self.next_way(f"{type(error).__name__}: {error}"):
+                # next way; what fails in the last one is the user's to see. Of what doesn't fit
+                # into memory a smaller batch is tried first.
+                reason = f"{type(error).__name__}: {error}"
+                if ran_out_of_memory(error) or not self.next_way(reason):
                     raise
 
     def _vmapped(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:

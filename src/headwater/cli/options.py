@@ -10,6 +10,7 @@ import click
 
 from headwater.cli.output_file import parsed_out
 from headwater.cli.places import Places, parsed_places
+from headwater.store import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +26,12 @@ def attribution_file(function: Function) -> Function:
 
 
 def store_folder(function: Function) -> Function:
-    """The argument that names a store."""
-    return click.argument("store", metavar="STORE", type=click.Path(path_type=Path))(function)
+    """The argument that names a store: its folder, or a URL."""
+    return click.argument("store", metavar="STORE", type=_folder_or_url)(function)
+
+
+def _folder_or_url(text: str) -> Path | str:
+    return text if is_url(text) else Path(text)
 
 
 def out(function: Function) -> Function:

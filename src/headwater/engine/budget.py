@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-import psutil
-
+from headwater.engine.available import available_bytes
 from headwater.errors import InputError
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -17,13 +16,13 @@ def memory_budget_bytes(budget: int | str | Literal["auto"]) -> int:
 
     Args:
         budget: bytes, or a text such as "500MB" or "2 GiB" (both in powers of 1,024), or "auto":
-            a quarter of the memory that is available now.
+            a quarter of the memory that is available to this process now.
 
     Raises:
         InputError: it is none of these.
     """
     if budget == "auto":
-        return int(psutil.virtual_memory().available) // 4
+        return max(1, available_bytes() // 4)
     if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
         return budget
     if isinstance(budget, str):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from headwater.capture.nonfinite import has_finite_sum, refuse_non_finite, refuse_overflow
+from headwater.engine.halving import Halving
 from headwater.engine.noted import noted_batch
-from headwater.forms import Rows, Summed
+from headwater.forms import Gradients, Rows, Summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.engine.quantity import Evaluator
-    from headwater.forms import Gradients
     from headwater.forms.input_products import InputProducts
     from headwater.tasks import Task
 
@@ -36,6 +36,7 @@ class CheckedCapture:
 
     Attributes:
         checkpoint: the place of the checkpoint whose weights the model has.
+        halving: knows how many examples at a time fit into memory.
     """
 
     def __init__(
@@ -46,17 +47,41 @@ class CheckedCapture:
         kind: str,
     ) -> None:
         self.checkpoint = 0
+        self.halving = Halving()
         self._capture = capture
         self._projection = projection
         self._kind = kind
         self._captured = 0
         self._next_check = 2
 
-    def __call__(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
-        """The gradients of a batch that is small enough to look at every number."""
-        gradients = self._exact(task, batch, first=first, kind=kind)
-        refuse_non_finite(gradients, first=first, kind=kind)
-        return self._projected(gradients)
+    def __call__(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        first: int,
+        kind: str,
+        may_be_cut: bool | None = None,
+    ) -> Gradients:
+        """The gradients of a batch that is small enough to look at every number.
+
+        Args:
+            first: the index of the batch's first example.
+            kind: what the examples are called in messages.
+            may_be_cut: whether the batch may go through the model in parts, if it doesn't fit into
+                memory; None: where it is known of training batches that they may.
+        """
+
+        def compute(part: Any, first: int) -> Gradients:
+            gradients = self._exact(task, part, first=first, kind=kind)
+            refuse_non_finite(gradients, first=first, kind=kind)
+            return self._projected(gradients)
+
+        if may_be_cut is None:
+            may_be_cut = self._capture.batches_can_be_cut and kind == self._kind
+        return Gradients.cat(
+            self.halving.parts(compute, task, batch, first=first, kind=kind, may_be_cut=may_be_cut)
+        )
 
     def _projected(self, gradients: Gradients) -> Gradients:
         if self._projection is None:
@@ -108,6 +133,28 @@ class CheckedCapture:
             start: the index of the batch's first example.
             products: of inputs, known from other checkpoints.
         """
+
+        def compute(part: Any, first: int) -> Tensor:
+            return self._columns(task, part, first, evaluator, products)
+
+        found = self.halving.parts(
+            compute,
+            task,
+            batch,
+            first=start,
+            kind=self._kind,
+            may_be_cut=self._capture.batches_can_be_cut,
+        )
+        return (found[0] if len(found) == 1 else torch.cat(found, dim=1)).mul_(factor)
+
+    def _columns(
+        self,
+        task: Task,
+        batch: Any,
+        start: int,
+        evaluator: Evaluator,
+        products: InputProducts | None,
+    ) -> Tensor:
         gradients = self._exact(task, batch, first=start, kind=self._kind)
         with noted_batch(self._kind, start):
             columns = evaluator(self._projected(gradients), products)
@@ -117,4 +164,4 @@ class CheckedCapture:
             refuse_non_finite(gradients, first=start, kind=self._kind)
             if not bool(torch.isfinite(columns).all()):
                 refuse_overflow(start, self._kind)
-        return columns.mul_(factor)
+        return columns

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from headwater.capture.borrowed import evaluate
 from headwater.engine.batch_size import fitting_batch_size
+from headwater.engine.halving import Halving
 from headwater.engine.noted import noted_batch
 from headwater.tasks.batch import borrow
 
@@ -56,6 +57,7 @@ class ForwardPass:
         self._budget = budget
         self._name = name
         self._show_progress = show_progress
+        self._halving = Halving()
         self._device = next(model.parameters()).device
 
     def checkpoints(self) -> Iterator[float]:
@@ -82,7 +84,15 @@ class ForwardPass:
         )
         for batch in batches:
             with torch.no_grad(), noted_batch("training example", start):
-                found = read(borrow(batch, self._device))
+                parts = self._halving.parts(
+                    lambda part, _: read(part),
+                    self._task,
+                    borrow(batch, self._device),
+                    first=start,
+                    kind="training example",
+                    may_be_cut=True,
+                )
+            found = parts[0] if len(parts) == 1 else torch.cat(parts)
             yield start, found
             start += len(found)
 
@@ -92,11 +102,21 @@ class ForwardPass:
         sample = self._data.sample(_SAMPLE)
         if sample is None:
             return 1
-        with noted_batch("training example", 0):
+
+        def fitting(batch: Any) -> int:
             return fitting_batch_size(
-                self._task,
-                self._model,
-                borrow(sample, self._device),
-                extra_numbers=0,
-                budget=self._budget,
+                self._task, self._model, batch, extra_numbers=0, budget=self._budget
             )
+
+        def fewer(count: int) -> Any:
+            return borrow(self._data.sample(count), self._device)
+
+        with noted_batch("training example", 0):
+            _, size = self._halving.beginning(
+                fitting,
+                fewer,
+                self._task,
+                borrow(sample, self._device),
+                kind="training example",
+            )
+        return size

@@ -57,7 +57,7 @@ class OneBatch(Queries):
     ) -> Iterator[Gradients]:
         for first in range(start, stop, batch_size):
             piece = self._piece(first, min(first + batch_size, stop))
-            yield capture(self.task, piece, first=first, kind="query")
+            yield capture(self.task, piece, first=first, kind="query", may_be_cut=True)
 
     def beginning(self, batch_size: int) -> Any:
         return self._piece(0, min(batch_size, self.size))

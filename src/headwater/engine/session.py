@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ from headwater.capture.borrowed import evaluate
 from headwater.engine.batch_size import fitting_batch_size
 from headwater.engine.checked import CheckedCapture
 from headwater.engine.deal import Deal
+from headwater.engine.halving import too_large
 from headwater.engine.noted import noted_batch
+from headwater.errors import OutOfMemoryError
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -30,6 +33,20 @@ if TYPE_CHECKING:
 _SAMPLE = 4
 # Of the first batch, the examples that are held against autograd, where they can be cut out of it.
 _SETTLED_ON = 64
+
+
+@dataclass
+class _Beginning:
+    """What rules are settled on: the first batch of training examples, or of queries.
+
+    Attributes:
+        smaller: its beginning, of so many examples, where all of it doesn't fit into memory.
+    """
+
+    task: Task
+    batch: Any
+    kind: str
+    smaller: Callable[[int], Any]
 
 
 class Session:
@@ -103,7 +120,7 @@ class Session:
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
         head = next(batches, None)
-        self._settle(head, None if queries is None else queries(self.batch_size))
+        self._settle(head, queries)
         if self._ranks is not None:
             # All have settled by the same batch, so that all go by the same rules.
             return self.batches()
@@ -155,44 +172,98 @@ class Session:
         sample = self._data.sample(_SAMPLE)
         if sample is None:
             return 1
-        with noted_batch(self._kind, 0):
+
+        def fitting(batch: Any) -> int:
             return fitting_batch_size(
                 self.task,
                 self._model,
-                borrow(sample, self._device),
+                batch,
                 extra_numbers=self._capture.fallback_numbers + extra_numbers,
                 budget=self._budget,
             )
 
-    def _settle(self, head: Numbered | None, queries: tuple[Task, Any] | None) -> None:
-        """Lets rules that don't fit go to the fallback before anything is computed with them."""
-        pending = [(self.task, head[1], self._kind)] if head is not None else []
-        if queries is not None:
-            pending.append((*queries, "query"))
-        if head is not None:
-            with noted_batch(self._kind, 0):
-                self._capture.batches_can_be_cut = cuts_into_examples(
-                    self.task, self._model, head[1], self._alone
-                )
-        while not all(self._agrees(*each) for each in pending):
-            pass
-        for task, batch, _ in pending[:1]:
-            if not self._capture.seen_gradients:
-                self._capture.refuse_detached(task, batch)
+        def fewer(count: int) -> Any:
+            return borrow(self._data.sample(count), self._device)
 
-    def _agrees(self, task: Task, batch: Any, kind: str) -> bool:
-        gradients = self._capture.gradients
+        with noted_batch(self._kind, 0):
+            _, size = self.checked.halving.beginning(
+                fitting, fewer, self.task, borrow(sample, self._device), kind=self._kind
+            )
+        return size
+
+    def _settle(
+        self, head: Numbered | None, queries: Callable[[int], tuple[Task, Any] | None] | None
+    ) -> None:
+        """Lets rules that don't fit go to the fallback before anything is computed with them."""
+        pending = [] if head is None else [self._looked_at(head[1])]
+        asked = None if queries is None else queries(self.batch_size)
+        if queries is not None and asked is not None:
+            pending.append(_Beginning(*asked, "query", lambda size: (queries(size) or asked)[1]))
+        while not all(self._agrees(each) for each in pending):
+            pass
+        for beginning in pending[:1]:
+            if not self._capture.seen_gradients:
+                self._capture.refuse_detached(beginning.task, beginning.batch)
+
+    def _looked_at(self, head: Any) -> _Beginning:
+        """The first batch, or as much of it as fits, after a look at whether batches can be cut."""
+        task, size = self.task, self.task.size(head)
+
+        def beginning(count: int) -> Any:
+            assert size is not None, "of an unknown size nothing is halved"
+            return task.examples(head, 0, count, size=size)
+
+        def can_be_cut(batch: Any) -> bool:
+            count = task.size(batch)
+            if count == size:
+                return cuts_into_examples(task, self._model, batch, self._alone)
+            # It had to be cut before it was known whether it can be.
+            if task.summed(self._model, batch).size != count:
+                return False
+            return count == 1 or cuts_into_examples(task, self._model, batch, self._alone)
+
+        with noted_batch(self._kind, 0):
+            try:
+                batch, found = self.checked.halving.beginning(
+                    can_be_cut, beginning, task, head, kind=self._kind
+                )
+            except OutOfMemoryError as error:
+                if size == 1 or not self._fits_alone():
+                    raise
+                # Cutting made no smaller batches of this one.
+                raise too_large(str(error.__cause__), None, first=0, kind=self._kind) from error
+        if not found and batch is not head:
+            raise too_large("the first batch", None, first=0, kind=self._kind)
+        self._capture.batches_can_be_cut = found
+        return _Beginning(task, batch, self._kind, beginning)
+
+    def _agrees(self, beginning: _Beginning) -> bool:
+        task, kind = beginning.task, beginning.kind
+
+        def check(batch: Any) -> None:
+            captured = self._capture.gradients(task, batch)
+            size = captured.batch_size
+            if self._capture.batches_can_be_cut and kind == self._kind and size > _SETTLED_ON:
+                batch = task.examples(batch, 0, _SETTLED_ON, size=size)
+                captured = captured.examples(0, _SETTLED_ON)
+            self._capture.check(captured, task, batch, first=0, kind=kind)
+
         try:
             with noted_batch(kind, 0):
-                captured = gradients(task, batch)
-                size = captured.batch_size
-                if self._capture.batches_can_be_cut and kind == self._kind and size > _SETTLED_ON:
-                    batch = task.examples(batch, 0, _SETTLED_ON, size=size)
-                    captured = captured.examples(0, _SETTLED_ON)
-                self._capture.check(captured, task, batch, first=0, kind=kind)
+                beginning.batch, _ = self.checked.halving.beginning(
+                    check, beginning.smaller, task, beginning.batch, kind=kind
+                )
         except PlanChanged:
             return False
         return True
+
+    def _fits_alone(self) -> bool:
+        single = self._alone(0)
+        try:
+            return single is not None and self.task.summed(self._model, single).size == 1
+        except Exception:
+            # Whatever is wrong with it: then the error that came first is the one to see.
+            return False
 
     def _alone(self, place: int) -> Any | None:
         single = self._data.alone(place)

@@ -186,6 +186,8 @@ class TrainingData:
         else:
             # A batch sampler of the user's own may be there since not all examples fit together.
             size, collate = loader.batch_size or 1, loader.collate_fn
+        # Not more than fit wherever a batch does: a settled size may be one that has to be halved.
+        size = min(size, SAMPLE_BATCH_SIZE)
         starts = range(0, len(spread), size)
         return [collate(list(spread[start : start + size])) for start in starts]
 

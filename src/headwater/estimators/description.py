@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def described(
-    estimator: TracInCPBase, *, store: Path | None = None, count: int | None = None
+    estimator: TracInCPBase, *, store: Path | str | None = None, count: int | None = None
 ) -> dict[str, Any]:
     """By name, what an estimator's scores are computed by, and of what; ready for JSON.
 
@@ -26,7 +26,7 @@ def described(
     """
     source = estimator.influence_src_dataset
     if isinstance(source, (str, Path)):
-        store = Path(source)
+        store = source
     parts: Streamed | None = getattr(estimator, "_streamed", None)
     facts = {
         "name": estimator.get_name(),

@@ -68,7 +68,8 @@ class TracInCPBase(DataInfluence):
         collate_fn: makes a batch of a list of a Dataset's examples, as `DataLoader` takes it; then
             queries may be such a list, or a Dataset of dicts, too. None stacks tensors and numbers.
         memory_budget: bytes, or a text like "2GB", to be used beyond the model, one batch and the
-            result; "auto" is a quarter of the memory available at the call.
+            result; "auto" is a quarter of the memory available to the process at the call, within
+            its limits and its container's.
 
     Raises:
         InputError: an argument is of the wrong kind.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.engine.gradient_pass import refuse_generator
 from headwater.estimators.gradient_estimator import GradientEstimator
+from headwater.estimators.stored.binding import path_of
 from headwater.estimators.stored.from_store import FromStore
 from headwater.estimators.vectors import ComputedVectors, VectorAnswers, VectorForm, VectorParts
 
@@ -60,6 +61,6 @@ class VectorEstimator(GradientEstimator):
         source = self.influence_src_dataset
         if isinstance(source, (str, Path)):
             none = self.checkpoints is None
-            return FromStore(Path(source), self._streamed, without_checkpoints=none)
+            return FromStore(path_of(source), self._streamed, without_checkpoints=none)
         refuse_generator(self._series)
         return VectorAnswers(self._streamed, ComputedVectors(self._streamed), self._data.count)

@@ -18,6 +18,7 @@ from headwater.errors import (
 )
 from headwater.files import lock_for_writing, write_whole
 from headwater.store.manifest import LARGEST_MANIFEST, SHARD_NAME, Manifest, ShardEntry
+from headwater.store.remote import is_copy
 from headwater.store.shard import Shard, header_of
 
 if TYPE_CHECKING:
@@ -112,8 +113,13 @@ class StoreFolder:
 
         Raises:
             StoreLockedError: another one is writing.
-            StoreWriteError: the folder can't be made.
+            StoreWriteError: the folder can't be made, or is the copy of a store at a URL.
         """
+        if is_copy(self.path):
+            raise StoreWriteError(
+                f"{self.path} is the copy of a store at a URL, which isn't written to; copy it to "
+                f"a folder of your own, change it there, and put it in the URL's place"
+            )
         with self._locked(_LOCK):
             # Ranks of a job whose first rank was killed may not have noticed yet.
             for path in sorted(self.path.iterdir()):

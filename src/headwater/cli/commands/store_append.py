@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     help="A function of the file that returns the new examples, such as new_dataset.",
 )
 @options.progress
-def append(attribution: Path, store: Path, name: str, progress: bool) -> None:
+def append(attribution: Path, store: Path | str, name: str, progress: bool) -> None:
     """Add training examples to a store: all of them, or none.
 
     The file defines them as it does train_dataset(): a function new_dataset()

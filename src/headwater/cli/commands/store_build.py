@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @options.progress
 def build(
     attribution: Path,
-    store: Path,
+    store: Path | str,
     form: Literal["factored", "materialised", "projected"] | None,
     dim: int,
     seed: int,
@@ -85,7 +85,7 @@ def build(
     click.echo(f"{store}: {counted(len(built), 'example')}, {size}")
 
 
-def _what_is_left(store: Path) -> str:
+def _what_is_left(store: Path | str) -> str:
     try:
         stored = StoreFiles(store).info()["examples"]
     except StoreError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--compact", is_flag=True, help="Remove deleted examples from the disk, too, for good."
 )
-def delete(store: Path, ids: Sequence[str], ids_from: Path | None, compact: bool) -> None:
+def delete(store: Path | str, ids: Sequence[str], ids_from: Path | None, compact: bool) -> None:
     """Leave training examples out of a store's answers from now on.
 
     Their numbers stay on the disk until --compact, which also works alone,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(short_help="What does a store hold, and what was it made of?")
 @options.store_folder
 @options.as_json
-def info(store: Path, as_json: bool) -> None:
+def info(store: Path | str, as_json: bool) -> None:
     """Say what a store holds, and what it was made of."""
     facts = StoreFiles(store).info()
     if as_json:

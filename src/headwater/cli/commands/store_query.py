@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @options.as_json
 def query(
     attribution: Path,
-    store: Path,
+    store: Path | str,
     queries: options.Places,
     recompute: int | None,
     approximate: int | None,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Is every byte as it was written?")
 @options.store_folder
-def verify(store: Path) -> None:
+def verify(store: Path | str) -> None:
     """Read every byte of a store, and compare it with what was written.
 
     Exit code 1 if anything differs.

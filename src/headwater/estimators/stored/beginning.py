@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headwater.errors import StoreError
+from headwater.distributed import present
+from headwater.errors import InputError, StoreError
 from headwater.estimators.stored.binding import checkpoint_weights, refuse_mismatch, versions
 from headwater.store import Manifest
 
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headwater.store import StoreFolder, Writer
+
+
+def refuse_ranks(url: str) -> None:
+    """Raises InputError for several ranks that would build a store at a URL."""
+    if present() is not None:
+        raise InputError(
+            f"a store at a URL ({url}) is built by one process: build it on one rank, within "
+            f"headwater.distributed.alone(), or in a folder that all ranks see"
+        )
 
 
 def refuse_strangers(folder: StoreFolder) -> None:

@@ -24,6 +24,7 @@ from headwater.estimators.stored.sample_losses import (
 from headwater.estimators.streamed import Streamed
 from headwater.estimators.vectors import VectorForm, VectorParts
 from headwater.forms import Projected
+from headwater.store import is_url, local_copy
 from headwater.version import __version__
 
 if TYPE_CHECKING:
@@ -235,17 +236,19 @@ def parts_of(estimator: Any, form: StoredForm | Projected | VectorForm | None) -
 
 
 def path_of(path: Any) -> Path:
-    """The folder of a store.
+    """The folder of a store; of one at a URL that of a copy, which is made.
 
     Raises:
         InputError: it is no path.
+        StoreError: there is no store at the URL, or it can't be copied.
+        MissingDependencyError: the URL needs a package that isn't installed.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(
             f"path is a {type(path).__name__}; expected the folder of a store: "
             f"GradientStore.build(estimator, path), or GradientStore.open(path, estimator)"
         )
-    return Path(path)
+    return local_copy(str(path)) if is_url(path) else Path(path)
 
 
 def form_name(form: StoredForm | Projected | None, parts: Streamed) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from headwater.estimators.stored.binding import (
     form_name,
     form_of,
     model_binding,
+    path_of,
     refuse_mismatch,
 )
 from headwater.estimators.stored.sample_losses import tolerance_of
@@ -73,7 +74,7 @@ def answering(parts: Streamed, source: Any, checkpoints: Any) -> Answering:
         checkpoints: its `checkpoints`.
     """
     if isinstance(source, (str, Path)):
-        return FromStore(Path(source), parts, without_checkpoints=checkpoints is None)
+        return FromStore(path_of(source), parts, without_checkpoints=checkpoints is None)
     return parts
 
 

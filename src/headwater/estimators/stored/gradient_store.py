@@ -14,7 +14,7 @@ from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
-from headwater.estimators.stored.beginning import refuse_strangers
+from headwater.estimators.stored.beginning import refuse_ranks, refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
@@ -46,7 +46,7 @@ from headwater.estimators.stored.writing import (
     free_bytes,
 )
 from headwater.forms import Projected
-from headwater.store import StoreFolder
+from headwater.store import StoreFolder, is_url, send, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,7 +102,8 @@ class GradientStore:
                 which the vectors are kept that its scores are made of, and the store answers as it
                 does.
             path: a folder, which is made; an interrupted build of the same in it goes on, and one
-                that had ended is returned as it is.
+                that had ended is returned as it is. Or a URL that fsspec knows ("s3://..."): it is
+                built in `HEADWATER_CACHE` and sent there when it is whole.
             form: "factored" keeps the factors of layers or, where those are more numbers, their
                 gradients, which is exact and small; "materialised" writes all gradients out;
                 `Projected(dim, seed)` keeps one vector of dim numbers per example for all
@@ -121,6 +122,13 @@ class GradientStore:
             StoreWriteError: the disk is full, or would be.
             RankError: another rank failed, died or didn't come.
         """
+        if is_url(path):
+            refuse_ranks(str(path))
+            here = workshop(str(path))
+            options = {"form": form, "dtype": dtype, "ids": ids, "show_progress": show_progress}
+            cls.build(estimator, here, **options)  # type: ignore[arg-type]
+            send(str(path))
+            return cls.open(path, estimator)
         parts = parts_of(estimator, form)
         if dtype not in DTYPES:
             raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -169,6 +177,9 @@ class GradientStore:
     @classmethod
     def open(cls, path: str | Path, estimator: TracInCPBase) -> GradientStore:
         """The store at a path, after a look at whether it is the estimator's.
+
+        One at a URL is copied to `HEADWATER_CACHE` (else the user's folder for caches); a file that
+        was copied before is not fetched again. It can be asked, and not written to.
 
         Loads every checkpoint once, reads a sample of the training data and takes its losses at
         each, and looks at the sizes and headers of all files; `verify` reads every byte.
