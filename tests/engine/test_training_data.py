@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from headwater.engine import TrainingData
+from headwater.engine.deal import Deal
 
 DATA = TensorDataset(torch.arange(21.0).view(7, 3), torch.arange(7))
 
@@ -50,3 +51,29 @@ def test_a_model_that_writes_to_its_input_does_not_write_to_the_data():
     for inputs, _ in TrainingData(DATA, 3).batches(3):
         inputs.zero_()
     assert torch.equal(DATA.tensors[0], before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 2},
+        {"batch_size": 2, "drop_last": True},
+        {"batch_size": 2, "collate_fn": flipped},
+        {"batch_sampler": [[3, 1], [0], [2, 4, 5], [6], [1, 2]]},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+@pytest.mark.parametrize(("ranks", "run", "first"), [(1, 1, 2), (2, 1, 0), (2, 2, 1), (3, 2, 0)])
+@pytest.mark.filterwarnings("ignore:.*drop_last")
+def test_ranks_are_dealt_every_batch_once_with_its_place(options, ranks, run, first):
+    loader = DataLoader(DATA, **options)
+    data = TrainingData(loader, "auto")
+    batches = list(loader)
+    starts = [sum(len(batch[1]) for batch in batches[:number]) for number in range(len(batches))]
+    for rank in range(ranks):
+        runs = [range(start, start + run) for start in range(first, len(batches), run)]
+        own = [number for one in runs[rank::ranks] for number in one if number < len(batches)]
+        found = list(data.dealt(99, Deal(rank, ranks, run, first)))
+        assert [start for start, _ in found] == [starts[number] for number in own]
+        for (_, batch), number in zip(found, own, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, batches[number], strict=True))
