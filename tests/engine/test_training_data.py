@@ -7,6 +7,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Tensor
 
 from headwater import TracInCP
 from headwater.engine import TrainingData
+from headwater.engine.deal import Deal
 from headwater.tasks import Autocast, LogOdds
 from headwater.tasks.loss import LossTask
 
@@ -95,3 +96,29 @@ def test_wrapped_tasks_stack_as_what_they_wrap():
     assert Autocast(plain).stacks_rows()
     assert not Autocast(sorting).stacks_rows()
     assert not LogOdds(sorting).stacks_rows()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 2},
+        {"batch_size": 2, "drop_last": True},
+        {"batch_size": 2, "collate_fn": flipped},
+        {"batch_sampler": [[3, 1], [0], [2, 4, 5], [6], [1, 2]]},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+@pytest.mark.parametrize(("ranks", "run", "first"), [(1, 1, 2), (2, 1, 0), (2, 2, 1), (3, 2, 0)])
+@pytest.mark.filterwarnings("ignore:.*drop_last")
+def test_ranks_are_dealt_every_batch_once_with_its_place(options, ranks, run, first):
+    loader = DataLoader(DATA, **options)
+    data = TrainingData(loader, "auto")
+    batches = list(loader)
+    starts = [sum(len(batch[1]) for batch in batches[:number]) for number in range(len(batches))]
+    for rank in range(ranks):
+        runs = [range(start, start + run) for start in range(first, len(batches), run)]
+        own = [number for one in runs[rank::ranks] for number in one if number < len(batches)]
+        found = list(data.dealt(99, Deal(rank, ranks, run, first)))
+        assert [start for start, _ in found] == [starts[number] for number in own]
+        for (_, batch), number in zip(found, own, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, batches[number], strict=True))
