@@ -212,3 +212,28 @@ unused = """
     ]
     assert rows[1][-1].endswith("%")
     assert "Recommended: the loss falls there." in out
+
+
+def test_it_shows_how_the_work_is_divided_within_the_budget(headwater, written):
+    path = written(("loss_fn =", "memory_budget = 40\nloss_fn ="))
+    status, out, _ = headwater("check", path, "--queries", "0:3", "--no-cost", "--json")
+    assert status == 0
+    plan = json.loads(out)["plan"]
+    assert plan["memory_budget"] == 40
+    assert plan["queries_at_once"] == 1
+    assert not plan["checkpoints_resident"]
+    assert plan["passes_over_the_training_data"] > 1
+    status, out, _ = headwater("check", path, "--queries", "0:3", "--no-cost")
+    assert status == 0
+    assert "Within 40 bytes" in out or "Within 40 B" in out
+    assert "1 of 3 at once" in out
+    assert "one after another" in out
+
+
+def test_what_fits_is_held_at_once_and_the_data_read_once(headwater, started):
+    _, out, _ = headwater("check", started, "--queries", "0:3", "--no-cost", "--json")
+    plan = json.loads(out)["plan"]
+    assert plan["checkpoints_resident"]
+    assert (plan["queries_at_once"], plan["groups_of_layers"]) == (3, 1)
+    assert plan["passes_over_the_training_data"] == 1
+    assert 0 < plan["held"] < plan["memory_budget"]

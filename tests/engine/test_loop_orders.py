@@ -4,18 +4,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from headwater import InputError, NoCheckpointsError
+from headwater import GradCos, InputError, NoCheckpointsError
 from headwater.engine import run as run_module
 from tests.estimators.small import (
     QUERIES,
     RATES,
     N,
+    Q,
     Stream,
     assert_close,
+    cross_entropy,
     dataset,
     expected_scores,
     expected_self_influence,
     make,
+    model,
     states,
 )
 from tests.oracles import tracin
@@ -122,3 +125,55 @@ def test_rates_are_as_given_in_every_order():
     for budget in BUDGETS.values():
         swapped = make(memory_budget=budget, learning_rates=RATES[::-1])
         assert_close(swapped.influence(*QUERIES), expected_scores(rates=RATES[::-1]))
+
+
+def plan_of(estimator, queries=QUERIES):
+    question = estimator._question(*queries)
+    return estimator._streamed.plan(question)
+
+
+@pytest.mark.parametrize(
+    ("budget", "rows_at_once", "groups", "resident"),
+    [("1GB", Q, 1, True), (2400, Q, 1, False), (1500, 1, 1, False), (700, 1, 2, False)],
+)
+def test_rows_are_divided_first_and_layers_where_not_one_row_fits(
+    budget, rows_at_once, groups, resident
+):
+    plan = plan_of(make(memory_budget=budget))
+    assert (plan.rows_at_once, len(plan.groups), plan.resident) == (rows_at_once, groups, resident)
+    assert plan.passes == -(-Q // rows_at_once) * groups
+    assert plan.batch_size == 3
+    assert plan.held <= plan.budget
+
+
+@pytest.mark.parametrize("budget", [700, 300, 1])
+def test_scores_are_sums_over_groups_of_layers(budget):
+    estimator = make(memory_budget=budget)
+    assert len(plan_of(estimator).groups) > 1
+    expected = expected_scores()
+    assert_close(estimator.influence(*QUERIES), expected)
+    top = estimator.influence(*QUERIES, k=3, proponents=False)
+    assert torch.equal(top.indices, tracin.top_k(expected, 3, proponents=False)[0])
+    summed = estimator.attribute(*QUERIES).over_queries().tensor()
+    assert_close(summed, expected.sum(dim=0, keepdim=True))
+    assert_close(estimator.influence(), expected_self_influence())
+
+
+def test_each_layer_alone_is_as_far_as_it_is_divided():
+    plan = plan_of(make(memory_budget=1))
+    assert len(plan.groups) == len(estimator_layers()) == 4
+    assert all(len(group) == 1 for group in plan.groups)
+
+
+def estimator_layers():
+    return {name.rpartition(".")[0] for name, _ in model().named_parameters()}
+
+
+def test_cosines_are_not_divided_by_layers_and_are_what_they_were():
+    data, rates = dataset(), {"checkpoints": states(), "loss_fn": cross_entropy}
+    whole, small = (
+        GradCos(model(), data, **rates, batch_size=3, memory_budget=budget)
+        for budget in ("1GB", 300)
+    )
+    assert len(plan_of(small).groups) == 1
+    assert_close(small.influence(*QUERIES), whole.influence(*QUERIES))

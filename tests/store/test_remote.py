@@ -192,6 +192,13 @@ def test_a_build_that_could_not_be_sent_is_kept_and_sent_by_the_next(url, monkey
     assert not any(name.endswith(".tmp") for name in names_at(url))
 
 
+def test_a_cache_that_cannot_be_written_is_named(url, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADWATER_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StoreWriteError, match="HEADWATER_CACHE"):
+        GradientStore.open(url, make())
+
+
 def test_several_ranks_are_refused(url, monkeypatch):
     monkeypatch.setattr("headwater.estimators.stored.beginning.present", lambda: object())
     with pytest.raises(InputError, match="built by one process"):

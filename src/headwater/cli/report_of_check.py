@@ -12,6 +12,7 @@ from headwater.cli.text import aligned, counted, duration, nbytes, wrapped
 if TYPE_CHECKING:
     from headwater.check import Exactness, Layers
     from headwater.cli.predictions import Prediction
+    from headwater.engine import WorkPlan
 
 _FEW_LAYERS = 8
 _PROJECTED = 512
@@ -29,6 +30,7 @@ class ReportOfCheck:
         layers: how gradients are captured.
         predictions: what commands will take; None if that was left out.
         projection: the projection that the file asks for; None without.
+        plan: how the work of the queries' scores is divided within `memory_budget`.
     """
 
     examples: int
@@ -38,6 +40,7 @@ class ReportOfCheck:
     layers: Layers
     predictions: list[Prediction] | None
     projection: str | None
+    plan: WorkPlan
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON; times in seconds, sizes in bytes."""
@@ -70,6 +73,15 @@ class ReportOfCheck:
                 }
                 for one in self.predictions
             ],
+            "plan": {
+                "memory_budget": self.plan.budget,
+                "batch_size": self.plan.batch_size,
+                "queries_at_once": self.plan.rows_at_once,
+                "groups_of_layers": len(self.plan.groups),
+                "checkpoints_resident": self.plan.resident,
+                "held": int(self.plan.held),
+                "passes_over_the_training_data": self._passes(),
+            },
             "all_scores_bytes": 4 * self.queries * self.examples,
             "store_bytes": {name: each * self.examples for name, each in self._stores().items()},
         }
@@ -85,6 +97,8 @@ class ReportOfCheck:
         self._show_exactness()
         click.echo()
         self._show_layers()
+        click.echo()
+        self._show_plan()
         click.echo()
         self._show_costs()
 
@@ -159,6 +173,37 @@ class ReportOfCheck:
                 wrapped(
                     "One pass per example is as slow as it sounds. headwater.register_rule gives "
                     "a layer of your own a rule; `layers` in the file leaves layers out.",
+                    indent=2,
+                )
+            )
+
+    def _passes(self) -> int:
+        return 1 if self.plan.resident else self.plan.passes * self.checkpoints
+
+    def _show_plan(self) -> None:
+        plan = self.plan
+        groups = len(plan.groups)
+        click.echo(
+            f"How is it divided?  Within {nbytes(plan.budget)}, beside the model, a batch and the "
+            f"result:"
+        )
+        shown = {
+            "batches": f"{counted(plan.batch_size, 'example')}; in halves if one doesn't fit",
+            "queries": f"{plan.rows_at_once} of {plan.rows} at once",
+            "layers": "all at once"
+            if groups == 1
+            else f"{groups} groups of them, one after another",
+            "checkpoints": "all in memory" if plan.resident else "one after another",
+            "held": nbytes(float(f"{plan.held:.2g}")) + " of queries' gradients",
+            "data": f"read {'once' if self._passes() == 1 else f'{self._passes():,} times'}",
+        }
+        for name, value in shown.items():
+            click.echo(f"  {name:13}{value}")
+        if self._passes() > self.checkpoints:
+            click.echo(
+                wrapped(
+                    "A larger memory_budget, or fewer queries at a time, has the data read less "
+                    "often.",
                     indent=2,
                 )
             )

@@ -8,6 +8,7 @@ from headwater.engine.queries import OneBatch, Queries, WholeBatches
 from headwater.engine.run import Run
 from headwater.engine.summed_scores import SummedScores
 from headwater.engine.training_data import TrainingData
+from headwater.engine.work_plan import WorkPlan
 
 __all__ = [
     "Cosines",
@@ -23,5 +24,6 @@ __all__ = [
     "WeightedNorms",
     "WeightedPairs",
     "WholeBatches",
+    "WorkPlan",
     "memory_budget_bytes",
 ]

@@ -57,6 +57,9 @@ class CosineEvaluator(DotProducts):
 class Cosines(PairScores):
     """The cosine of each query's gradient with each training example's, over all parameters."""
 
+    # A norm is over all layers.
+    adds_over_layers = False
+
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
     ) -> Evaluator:
@@ -73,6 +76,8 @@ class Cosines(PairScores):
 
 class SummedCosines(SummedScores):
     """The sum over queries of their cosines with each training example's gradient."""
+
+    adds_over_layers = False
 
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int

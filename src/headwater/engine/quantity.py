@@ -29,9 +29,12 @@ class Quantity(ABC):
 
     Attributes:
         rows: R, the number of queries, or 1.
+        adds_over_layers: whether the numbers are sums over layers, so that `prepare` may be given
+            some layers' gradients of queries at a time.
     """
 
     rows: int
+    adds_over_layers = False
 
     def factor(self, rate: float) -> float:
         """What the numbers of a checkpoint with this learning rate are multiplied by.
@@ -97,6 +100,8 @@ class PairScores(Quantity):
     Args:
         queries: the queries.
     """
+
+    adds_over_layers = True
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from headwater.distributed import Exchange, StartAnew, present
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
+from headwater.engine.work_plan import SomeLayers, WorkPlan, planned
 from headwater.errors import CaptureError, InputError, RankError
 from headwater.forms.input_products import InputProducts
 from headwater.tasks.batch import leaves
@@ -55,6 +56,8 @@ class Run:
     checkpoints outermost
         each checkpoint is loaded once, and the training data read once per checkpoint; a number
         per row and example accumulates.
+        Where not all queries fit, it is read once for as many as do; where not one does, once per
+        group of layers, over which scores add up.
     spans
         for a `bounded` answer where even these numbers don't fit: a span of batches is held, all
         checkpoints go over it, it is handed on and forgotten.
@@ -172,7 +175,41 @@ class Run:
         bounded: bool,
         ranks: Exchange | None = None,
     ) -> None:
-        session = Session(
+        session = self._session(capture, ranks)
+        with closing(self._series.visit()) as visits:
+            loaded = session.next(visits)
+            assert loaded is not None, "a series yields at least one checkpoint"
+            batches = session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
+            plan = self._planned(session, quantity)
+            if plan.resident:
+                self._resident(session, quantity, sink, loaded, visits, batches)
+            else:
+                self._by_checkpoint(
+                    session, quantity, sink, loaded, visits, batches, bounded=bounded, plan=plan
+                )
+
+    def plan(self, quantity: Quantity) -> WorkPlan:
+        """How the work of a quantity would be divided; captures a few examples, and no more."""
+        capture = Capture(self._model, self._selection)
+        while True:
+            session = self._session(capture)
+            with suppress(PlanChanged), capture.attached(), closing(self._series.visit()) as visits:
+                session.next(visits)
+                session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
+                return self._planned(session, quantity)
+
+    def _planned(self, session: Session, quantity: Quantity) -> WorkPlan:
+        return planned(
+            session.checked,
+            quantity,
+            batch_size=session.batch_size,
+            budget=self._budget,
+            checkpoints=self._series.count if self._series.replayable else None,
+            weights=weights_nbytes(self._model),
+        )
+
+    def _session(self, capture: Capture, ranks: Exchange | None = None) -> Session:
+        return Session(
             self._model,
             capture,
             self._data,
@@ -182,26 +219,6 @@ class Run:
             kind=self._kind,
             ranks=ranks,
         )
-        with closing(self._series.visit()) as visits:
-            loaded = session.next(visits)
-            assert loaded is not None, "a series yields at least one checkpoint"
-            batches = session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
-            # Twice what is held: query batches are joined by copying them.
-            row_bytes = 2 * quantity.row_bytes(session.checked, session.batch_size)
-            if self._fits_resident(row_bytes * quantity.rows):
-                self._resident(session, quantity, sink, loaded, visits, batches)
-            else:
-                at_once = max(1, int(self._budget // 2 / max(1.0, row_bytes)))
-                self._by_checkpoint(
-                    session,
-                    quantity,
-                    sink,
-                    loaded,
-                    visits,
-                    batches,
-                    bounded=bounded,
-                    at_once=at_once,
-                )
 
     def _resident(
         self,
@@ -246,7 +263,7 @@ class Run:
         batches: Iterable[Numbered],
         *,
         bounded: bool,
-        at_once: int,
+        plan: WorkPlan,
     ) -> None:
         # The accumulated numbers, and the span's batches, get a quarter of the budget each.
         share = self._budget // 4
@@ -262,17 +279,21 @@ class Run:
             )
         else:
             spans = spans_within(batches, share, number_bytes)
-        passes = -(-quantity.rows // at_once)
-        with self._progress(self._total(session.batch_size, passes)) as bar:
+        at_once = plan.rows_at_once
+        divided = [
+            (low, min(low + at_once, quantity.rows), SomeLayers(session.checked, plan.groups, n))
+            for low in range(0, quantity.rows, at_once)
+            for n in range(len(plan.groups))
+        ]
+        with self._progress(self._total(session.batch_size, plan.passes)) as bar:
             for span in spans:
                 blocks: list[tuple[int, Tensor]] = []
                 if loaded is None:
                     visits = self._series.visit()
                     loaded = session.next(visits)
                 while loaded is not None:
-                    for low in range(0, quantity.rows, at_once):
-                        high = min(low + at_once, quantity.rows)
-                        evaluator = quantity.prepare(session.checked, low, high, session.batch_size)
+                    for low, high, capture in divided:
+                        evaluator = quantity.prepare(capture, low, high, session.batch_size)
                         place = 0
                         for place, (start, batch) in enumerate(span(), start=1):
                             factor = quantity.factor(loaded.rate)
@@ -291,13 +312,6 @@ class Run:
                     loaded = session.next(visits)
                 for start, block in blocks:
                     sink.add(start, block)
-
-    def _fits_resident(self, query_bytes: float) -> bool:
-        count = self._series.count
-        if count is None or not self._series.replayable:
-            return False
-        each = query_bytes + weights_nbytes(self._model)
-        return count * each <= self._budget // 2
 
     def _total(self, batch_size: int, passes: int) -> int | None:
         batches = self._data.number_of_batches(batch_size)

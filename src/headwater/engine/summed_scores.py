@@ -22,6 +22,7 @@ class SummedScores(Quantity):
     """
 
     rows = 1
+    adds_over_layers = True
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries

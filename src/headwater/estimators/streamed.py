@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from headwater.checkpoints import BoundSeries
-    from headwater.engine import Quantity, TrainingData
+    from headwater.engine import Quantity, TrainingData, WorkPlan
     from headwater.engine.run import AnySink
     from headwater.estimators.question import Question
     from headwater.forms import Gradients, Projection
@@ -232,6 +232,15 @@ class Streamed:
         """
         with borrowed(self.net):
             return self._run(show_progress).stream(self._quantity(question), sink, bounded=bounded)
+
+    def plan(self, question: Question | None) -> WorkPlan:
+        """How the work of a question is divided within `memory_budget`; captures a few examples.
+
+        Args:
+            question: scores with queries; None for self-influence.
+        """
+        with borrowed(self.net):
+            return self._run(False).plan(self._quantity(question))
 
     def _quantity(self, question: Question | None) -> Quantity:
         if question is None:

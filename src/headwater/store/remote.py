@@ -57,6 +57,7 @@ def local_copy(url: str) -> Path:
 
     Raises:
         StoreNotFoundError: there is no store.
+        StoreWriteError: the copy can't be written.
         StoreCorruptError: a file isn't the one that the manifest commits, or can't be read.
         StoreUnsafeError, StoreVersionError: see `Manifest.from_bytes`.
         MissingDependencyError: the URL's kind needs a package that isn't installed.
@@ -133,8 +134,11 @@ class _Place:
         own = cache_folder() / "stores" / hashlib.sha256(url.encode()).hexdigest()[:20]
         self.copies = own / _COPIES
         self.workshop = own / _BUILT_HERE
-        self.copies.mkdir(parents=True, exist_ok=True)
-        (own / "url").write_text(url)
+        try:
+            self.copies.mkdir(parents=True, exist_ok=True)
+            (own / "url").write_text(url)
+        except OSError as error:
+            raise _no_room(own, error) from error
 
     def alone(self) -> Any:
         """Within, this process alone changes the copies."""
@@ -208,11 +212,15 @@ def _write(path: Path, data: bytes) -> None:
     try:
         write_whole(path, data, unfinished=path.with_name(f"{path.name}.tmp"))
     except OSError as error:
-        raise StoreWriteError(
-            error.errno,
-            f"the copy of a store can't be written to {path.parent} ({error.strerror}); make room, "
-            f"or set HEADWATER_CACHE to a folder with more",
-        ) from error
+        raise _no_room(path.parent, error) from error
+
+
+def _no_room(folder: Path, error: OSError) -> StoreWriteError:
+    return StoreWriteError(
+        error.errno,
+        f"the copy of a store can't be written to {folder} ({error.strerror}); make room, or set "
+        f"HEADWATER_CACHE to another folder",
+    )
 
 
 def _link(file: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.check import exactness, layers_of
+from headwater.check.comparison import parts_of
 from headwater.cli import options
 from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
@@ -37,7 +38,8 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
     Before anything long is started: scores of a few examples are held against
     a plain loop of autograd in float64, which shares no code with what it
     checks. Layers without a rule of their own are named: they are equally
-    right, and slower. Time and memory are measured on a few batches.
+    right, and slower. It says how the work is divided within memory_budget.
+    Time and memory are measured on a few batches.
 
     Exit code 1 if scores aren't exact.
 
@@ -71,6 +73,7 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
         layers=layers_of(estimator, spread(estimator, _LOOKED_AT)),
         predictions=None if no_cost else predictions(estimator, all_asked, count),
         projection=None if projection is None else repr(projection),
+        plan=parts_of(estimator).plan(all_asked),
     )
     if as_json:
         show_json(report.as_dict())
