@@ -1,6 +1,29 @@
 """Several processes on one job, in PyTorch's own process group."""
 
 from headwater.distributed.exchange import Exchange, StartAnew
-from headwater.distributed.ranks import Ranks, alone, present
+from headwater.distributed.ranks import Ranks, alone, lost_rank, present
+from headwater.distributed.sharded import (
+    Gathered,
+    dealt_like,
+    is_sharded,
+    own_part,
+    put,
+    refuse_sharding,
+    reshard,
+)
 
-__all__ = ["Exchange", "Ranks", "StartAnew", "alone", "present"]
+__all__ = [
+    "Exchange",
+    "Gathered",
+    "Ranks",
+    "StartAnew",
+    "alone",
+    "dealt_like",
+    "is_sharded",
+    "lost_rank",
+    "own_part",
+    "present",
+    "put",
+    "refuse_sharding",
+    "reshard",
+]

@@ -43,6 +43,11 @@ def alone() -> Iterator[None]:
         _alone.reset(token)
 
 
+def is_alone() -> bool:
+    """Whether this process is to answer by itself, within `alone()`."""
+    return _alone.get()
+
+
 def present() -> Ranks | None:
     """The ranks of the initialised default process group; None for a process by itself."""
     if _alone.get() or not dist.is_available() or not dist.is_initialized():
@@ -114,7 +119,7 @@ class Ranks:
         try:
             dist.all_gather(found, tensor, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise RankError(self.missing()) from error
         return found
 
     def gathered_object(self, thing: Any) -> list[Any]:
@@ -123,7 +128,7 @@ class Ranks:
         try:
             dist.all_gather_object(found, thing, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise RankError(self.missing()) from error
         return found
 
     def _group(self) -> Any:
@@ -136,7 +141,7 @@ class Ranks:
             _made = (world, dist.new_group(backend="gloo"))
         return _made[1]
 
-    def _missing(self) -> str:
+    def missing(self) -> str:
         """Which ranks died, as far as can be seen from this host."""
         here = socket.gethostname()
         dead, elsewhere = [], []
@@ -149,6 +154,23 @@ class Ranks:
             return f"rank {', '.join(dead)} died; what it was to compute is missing"
         told = f"; not to be seen from {here}: rank {', '.join(elsewhere)}" if elsewhere else ""
         return f"a rank died or can't be reached any more{told}"
+
+
+@contextmanager
+def lost_rank(ranks: Ranks | None) -> Iterator[None]:
+    """Within, an error of a collective that isn't headwater's own says which rank died.
+
+    Args:
+        ranks: they have met; None where there is only this one.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo's errors have no type of their own.
+        of_group = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+        if ranks is None or isinstance(error, RankError) or not of_group:
+            raise
+        raise RankError(ranks.missing()) from error
 
 
 def _died(place: _Place) -> bool:

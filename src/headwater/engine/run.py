@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
-from headwater.distributed import Exchange, StartAnew, present
+from headwater.distributed import Exchange, StartAnew, is_sharded, lost_rank, present
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
@@ -107,14 +107,20 @@ class Run:
         """
         capture = Capture(self._model, self._selection)
         ranks = present()
+        # All ranks gather its parameters, and so go through the same batches in step.
+        in_step = is_sharded(self._model)
         if ranks is not None:
-            ranks.meet(self._facts(quantity))
+            told = ranks.meet(self._facts(quantity))
+            if in_step:
+                # What follows from it has to be the same, too.
+                self._budget = min(each["_budget"] for each in told)
         while True:
             filled = sink()
             try:
                 with capture.attached():
-                    if ranks is None:
-                        self._once(capture, quantity, filled, bounded=bounded)
+                    if ranks is None or in_step:
+                        with lost_rank(ranks):
+                            self._once(capture, quantity, filled, bounded=bounded)
                     else:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
@@ -138,6 +144,9 @@ class Run:
             "the number of training examples": self._data.count,
             "the number of checkpoints": self._series.count,
             "the selected parameters": self._selection,
+            "whether the model is sharded": is_sharded(self._model),
+            "the batch size": self._data.batch_size if is_sharded(self._model) else None,
+            "_budget": self._budget,
         }
 
     def _shared(
