@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset, TensorDataset
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.models import Decoder
 from headwater import GradCos, InfluenceFunction, TracInCP, TracInCPFast
 from headwater.distributed import alone
-from headwater.tasks import CausalLanguageModelling
 
 N, Q, LENGTH = 11, 3, 6
 
@@ -45,6 +44,14 @@ class Recomputed(Decoder):
 
 class Reentrant(Recomputed):
     reentrant = True
+
+
+class Tied(Decoder):
+    """One table for what goes in and what comes out."""
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.head.weight = self.tokens.weight
 
 
 class Odd(nn.Module):
@@ -116,21 +123,20 @@ def _decoder(kind: type[Decoder] = Decoder) -> nn.Module:
     return kind(width=12, layers=2, heads=2, vocabulary=31, positions=LENGTH)
 
 
-def _gpt2() -> nn.Module:
-    config = GPT2Config(
-        n_layer=2, n_head=2, n_embd=8, vocab_size=31, n_positions=LENGTH,
-        resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1,
-    )  # fmt: skip
-    model = GPT2LMHeadModel(config)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model
-
-
 def _layers_and_root(model: nn.Module) -> None:
     for layer in model:
         if isinstance(layer, nn.Linear):
             fully_shard(layer)
     fully_shard(model)
+
+
+def _replicated(model: nn.Module) -> None:
+    names = ("replicate", "shard")
+    mesh = init_device_mesh("cpu", (dist.get_world_size(), 1), mesh_dim_names=names)
+    fully_shard(model[0], mesh=mesh)
+    mesh = init_device_mesh("cpu", (1, dist.get_world_size()), mesh_dim_names=names)
+    fully_shard(model[2], mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def _outer_layers(model: nn.Module) -> None:
@@ -139,7 +145,7 @@ def _outer_layers(model: nn.Module) -> None:
 
 
 def _blocks_and_root(model: Any) -> None:
-    for block in model.transformer.h if hasattr(model, "transformer") else model.blocks:
+    for block in model.blocks:
         fully_shard(block)
     fully_shard(model)
 
@@ -152,9 +158,9 @@ def cases() -> dict[str, Case]:
     small = {**rows, "memory_budget": 2000}
     chosen = {**rows, "batch_size": "auto"}
     some = {**tokens, "layers": ["blocks.1.up", "head"]}
-    dicts = [{"input_ids": one, "labels": one} for one in _ids(N, 5)]
     return {
         "mlp": Case(_mlp, _layers_and_root, labelled, asked, rows),
+        "replicated too": Case(_mlp, _replicated, labelled, asked, rows),
         "whole at once": Case(_mlp, fully_shard, labelled, asked, rows),
         "layers alone": Case(_mlp, _outer_layers, labelled, asked, rows),
         "small budget": Case(_mlp, _layers_and_root, labelled, asked, small),
@@ -165,13 +171,7 @@ def cases() -> dict[str, Case]:
         "recomputed": Case(
             lambda: _decoder(Recomputed), _blocks_and_root, texts, prompts, tokens
         ),
-        "gpt2": Case(
-            _gpt2,
-            _blocks_and_root,
-            dicts,
-            ({"input_ids": _ids(Q, 6), "labels": _ids(Q, 6)},),
-            {"task": CausalLanguageModelling(), "batch_size": 3},
-        ),
+        "tied": Case(lambda: _decoder(Tied), _blocks_and_root, texts, prompts, tokens),
     }  # fmt: skip
 
 
@@ -344,6 +344,10 @@ def refusals() -> dict[str, str]:
         options = {**case.options, "batch_size": 2 + dist.get_rank()}
         TracInCP(model, case.data, checkpoints(case), **options).influence()
 
+    def others() -> None:
+        data = _rows(N, 5 + dist.get_rank())
+        TracInCP(model, data, checkpoints(case), **case.options).influence()
+
     def failing() -> None:
         TracInCP(model, TensorDataset(torch.zeros(4, 9).double(), torch.zeros(4).long()),
                  checkpoints(case), **case.options).influence()  # fmt: skip
@@ -354,6 +358,7 @@ def refusals() -> dict[str, str]:
         "older": wrapped,
         "not finite": not_finite,
         "sizes": sizes,
+        "others": others,
         "failing": failing,
         "reentrant": lambda: answers_of(again, texts),
         "afterwards": lambda: answers_of(model, case),

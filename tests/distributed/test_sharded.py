@@ -11,10 +11,7 @@ import torch
 
 from tests.distributed import sharded
 
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable.*:FutureWarning"),
-]
+pytestmark = pytest.mark.end_to_end
 
 
 def run(jobs, size, folder):
@@ -107,6 +104,7 @@ def test_what_a_sharded_model_cannot_be_asked_is_refused(by_two):
         assert "fully_shard" in said["older"]
         assert said["sizes"].startswith("InputError")
         assert "the batch size is 2 on rank 0 and 3 on rank 1" in said["sizes"]
+        assert said["others"].startswith("InputError: rank 1 came to other numbers")
         assert said["reentrant"].startswith("CaptureError")
         assert "use_reentrant=False" in said["reentrant"]
 

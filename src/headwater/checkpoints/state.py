@@ -94,10 +94,9 @@ def _differences(
 
 def _dealt(saved: object, own: object) -> object:
     """What was saved whole, dealt out as the model's own tensor is; each rank takes its rows."""
-    whole = isinstance(saved, torch.Tensor) and not is_sharded(saved)
-    if whole and isinstance(own, torch.Tensor) and is_sharded(own):
-        return dealt_like(saved, own)
-    return saved
+    if not isinstance(saved, torch.Tensor) or not isinstance(own, torch.Tensor):
+        return saved
+    return dealt_like(saved, own) if is_sharded(own) and not is_sharded(saved) else saved
 
 
 def _mismatch(name: str, difference: str) -> CheckpointMismatchError:

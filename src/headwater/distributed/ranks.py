@@ -157,18 +157,21 @@ class Ranks:
 
 
 @contextmanager
-def lost_rank(ranks: Ranks | None) -> Iterator[None]:
+def lost_rank(ranks: Ranks) -> Iterator[None]:
     """Within, an error of a collective that isn't headwater's own says which rank died.
 
     Args:
-        ranks: they have met; None where there is only this one.
+        ranks: they have met.
+
+    Raises:
+        RankError: a rank died or can't be reached.
     """
     try:
         yield
     except RuntimeError as error:
         # Gloo's errors have no type of their own.
         of_group = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
-        if ranks is None or isinstance(error, RankError) or not of_group:
+        if isinstance(error, RankError) or not of_group:
             raise
         raise RankError(ranks.missing()) from error
 

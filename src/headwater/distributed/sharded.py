@@ -7,6 +7,7 @@ gather together: so all ranks have to go through the model in step.
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,15 @@ def own_part(tensor: Tensor) -> Tensor:
         return tensor.data
     part: Tensor = tensor.detach().to_local()  # type: ignore[attr-defined]
     return part
+
+
+def parts_of(tensor: Tensor) -> int:
+    """Into how many parts a tensor is dealt out; 1 for a whole one."""
+    if not is_sharded(tensor):
+        return 1
+    axes = enumerate(tensor.placements)  # type: ignore[attr-defined]
+    sizes = (tensor.device_mesh.size(axis) for axis, how in axes if not how.is_replicate())  # type: ignore[attr-defined]
+    return math.prod(sizes)
 
 
 def put(tensor: Tensor, part: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
-from headwater.distributed import Exchange, StartAnew, is_sharded, lost_rank, present
+from headwater.distributed import Exchange, SameColumns, StartAnew, is_sharded, lost_rank, present
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
@@ -118,9 +118,13 @@ class Run:
             filled = sink()
             try:
                 with capture.attached():
-                    if ranks is None or in_step:
+                    if ranks is None:
+                        self._once(capture, quantity, filled, bounded=bounded)
+                    elif in_step:
+                        same = SameColumns(ranks, filled)
                         with lost_rank(ranks):
-                            self._once(capture, quantity, filled, bounded=bounded)
+                            self._once(capture, quantity, same, bounded=bounded)
+                            same.finish()
                     else:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
@@ -222,12 +226,14 @@ class Run:
         batches: Iterable[Numbered],
     ) -> None:
         checked = session.checked
-        kept: list[tuple[LoadedCheckpoint, Weights, Evaluator]] = []
+        kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
         while loaded is not None:
             evaluator = quantity.prepare(checked, 0, quantity.rows, session.batch_size)
             if kept:
                 evaluator = quantity.alike(evaluator, kept[0][2])
-            kept.append((loaded, Weights(self._model), evaluator))
+            # The weights of a single checkpoint stay in the model.
+            weights = None if self._series.count == 1 else Weights(self._model)
+            kept.append((loaded, weights, evaluator))
             loaded = session.next(visits)
         tensors = named_tensors(self._model)
         with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
@@ -235,7 +241,7 @@ class Run:
                 block: Tensor | None = None
                 products = InputProducts(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
                 for checkpoint, weights, evaluator in kept:
-                    if len(kept) > 1:
+                    if weights is not None:
                         weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)

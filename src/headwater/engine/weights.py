@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.distributed import own_part, put, reshard
+from headwater.distributed import own_part, parts_of, put, reshard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,9 +30,12 @@ class Weights:
 
 
 def weights_nbytes(model: nn.Module) -> int:
-    """Bytes that a copy of the model's weights takes, on this rank."""
-    parts = [own_part(tensor) for _, tensor in named_tensors(model)]
-    return sum(part.numel() * part.element_size() for part in parts)
+    """Bytes that a copy of the model's weights takes, on every rank about the same.
+
+    Decisions hang on it that all ranks have to take alike, so that it is the same number on all.
+    """
+    tensors = [tensor for _, tensor in named_tensors(model)]
+    return sum(-(-tensor.numel() // parts_of(tensor)) * tensor.element_size() for tensor in tensors)
 
 
 def named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
