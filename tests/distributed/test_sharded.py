@@ -118,9 +118,8 @@ def test_an_error_in_a_pass_is_every_ranks_and_the_model_answers_afterwards(by_t
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_a_rank_that_is_killed_is_named_by_the_others(tmp_path):
-    first, killed, third = run("killed", 3, tmp_path)
+def test_a_rank_that_is_killed_is_named_by_the_other(tmp_path):
+    first, killed = run("killed", 2, tmp_path)
     assert killed is None
-    for found in (first, third):
-        assert found["killed"].startswith("RankError"), found
-        assert "rank 1 died" in found["killed"]
+    assert first["killed"].startswith("RankError"), first
+    assert "rank 1 died" in first["killed"]
