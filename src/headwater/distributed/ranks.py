@@ -181,14 +181,22 @@ def _died(place: _Place) -> bool:
         process = psutil.Process(place.pid)
         if process.create_time() != place.begun:
             return True
-        if process.status() != psutil.STATUS_ZOMBIE:
+        if not _ended(process):
             # A process that is being killed closes its connections before it is gone.
             process.wait(_DEAD_WITHIN)
         return True
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
-        return False
+        # It may have ended in the meantime, and nobody taken note of it yet.
+        return _ended(process)
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _first_line(error: BaseException) -> str:
