@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
+from headwater.distributed import is_sharded, own_part, put, refuse_sharding, reshard
 from headwater.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,18 +35,26 @@ def eager(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def borrowed(model: nn.Module) -> Iterator[None]:
+def borrowed(model: nn.Module, *, in_step: bool = False) -> Iterator[None]:
     """Within: eval mode, gradients on, weights that may be overwritten. After: all as before.
 
     Parameters and buffers point to copies for the time being, so that loading checkpoints never
     writes to the user's own tensors. `.grad` is set aside; `requires_grad`, train/eval mode per
     module, hooks, random number generators, gradient mode and flags come back on every path.
+    Of parameters that are sharded the numbers come back, in the memory that FSDP gathers from.
 
-    Memory: one copy of the model.
+    Memory: one copy of the model, of a sharded one of this rank's part.
+
+    Args:
+        model: the model.
+        in_step: whether all ranks go through it in step, as a sharded model needs.
 
     Raises:
         ModelError: a module stays in train mode, or normalises by statistics of the batch.
+        InputError: the model is sharded, and the ranks wouldn't go through it in step.
     """
+    reshard(model)
+    refuse_sharding(model, supported=in_step)
     for name, parameter in model.named_parameters():
         if parameter.is_inference():
             raise ModelError(
@@ -59,6 +68,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_fast_path_off())
         stack.enter_context(_module_state(model))
         stack.enter_context(_working_copies(model))
+        stack.callback(reshard, model)
         evaluate(model)
         yield
 
@@ -161,10 +171,13 @@ def _working_copies(model: nn.Module) -> Iterator[None]:
     parameters, buffers = list(model.parameters()), list(model.buffers())
     found = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
     tensors: list[Tensor] = [*parameters, *buffers]
-    originals = [tensor.data for tensor in tensors]
+    # What can't be pointed elsewhere is copied here, and back at the end.
+    originals = [own_part(t).clone() if is_sharded(t) else t.data for t in tensors]
     copies: dict[object, Tensor] = {}
     try:
         for tensor in tensors:
+            if is_sharded(tensor):
+                continue
             data = tensor.data
             # Tensors that share their memory go on sharing it.
             key = (
@@ -178,7 +191,7 @@ def _working_copies(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for tensor, original in zip(tensors, originals, strict=True):
-            tensor.data = original
+            put(tensor, original)
         for parameter, (requires_grad, grad) in zip(parameters, found, strict=True):
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad

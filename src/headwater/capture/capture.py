@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from headwater.adapters import refuse_inactive
-from headwater.capture.autograd import gradients as autograd_gradients
+from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALE, disagreements, random_weights
 from headwater.capture.fallback import Fallback
@@ -19,6 +20,7 @@ from headwater.capture.nonfinite import refuse_non_finite
 from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.recording import Record, Recorder, once_for_all
+from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError, ModelError
 from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
@@ -36,13 +38,17 @@ class Capture:
     Works within `borrowed(model)` and `attached()`. Losses are summed over the batch, so the
     gradient of the sum at a layer's output holds each example's own; autograd is asked for those
     alone, and the weight gradients of the batch, a third of a training step, are never computed.
+
+    A model whose parameters are sharded gathers them by its own hooks, so that all ranks have to
+    capture the same batches in step; that is what it takes for them to come to the same plan.
     """
 
     def __init__(self, model: nn.Module, selection: tuple[str, ...]) -> None:
         self.model = model
         self.selection = selection
         self._plan = Plan(model, selection)
-        self._fallback = Fallback(model)
+        self._gathered = Gathered(model, selection)
+        self._fallback = Fallback(model, self._gathered)
         self._recorder = Recorder()
         self._found = {
             name: parameter.requires_grad for name, parameter in model.named_parameters()
@@ -58,7 +64,8 @@ class Capture:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, the layers are recorded and exactly the selected parameters require grad."""
-        with self._recorder.attached(self._plan.ruled_modules(), self._plan.stand_ins()):
+        layers = self._plan.ruled_modules()
+        with self._gathered.attached(), self._recorder.attached(layers, self._plan.stand_ins()):
             self._freeze_the_rest()
             yield
 
@@ -73,10 +80,11 @@ class Capture:
 
     def _find_weights(self) -> None:
         refuse_inactive(self.model, self.selection)
+        self._gathered.reshard()
         # A loader may put new parameters in the place of the old.
         self._parameters = dict(self.model.named_parameters())
         weights = (*self._parameters.values(), *self.model.buffers())
-        self._recorder.overwritten = {w.untyped_storage().data_ptr() for w in weights}
+        self._recorder.overwritten = {own_part(w).untyped_storage().data_ptr() for w in weights}
         chosen = [self._parameters[name] for name in self.selection]
         dtype = torch.float32
         for parameter in chosen:
@@ -123,7 +131,10 @@ class Capture:
                 now on; capture this batch again, and what came before it.
         """
         while True:
-            captured = self._by_rules(task, batch)
+            try:
+                captured = self._by_rules(task, batch)
+            finally:
+                self._gathered.reshard()
             if captured is not None:
                 break
         forms, size = captured
@@ -152,25 +163,31 @@ class Capture:
         """
         refuse_non_finite(captured, first=first, kind=kind)
         weights = random_weights(captured.batch_size, self._like)
-        chosen = [self._parameters[name] for name in self.selection]
+        chosen = {name: self._parameters[name] for name in self.selection}
 
         def loss() -> Tensor:
             losses = task.losses(self.model, batch)
             return (losses * weights.to(losses.dtype)).sum()
 
         with self._as_found():
-            found = autograd_gradients(loss, chosen)
+            expected = own_gradients(loss, chosen, self._gathered, whole=False)
         refuse_train_mode(self.model)
-        expected = dict(zip(self.selection, found, strict=True))
+        sizes = {name: parameter.numel() for name, parameter in chosen.items()}
+        disagreeing = partial(
+            disagreements, captured, expected, weights, sizes=sizes, part=self._gathered.own
+        )
+        # Ranks look at different parts, and have to go on in the same way.
         if not self.seen_gradients:
-            self.seen_gradients = any(bool(gradient.count_nonzero()) for gradient in found)
-        wrong = disagreements(captured, expected, weights)
+            seen = {"": 1.0} if any(bool(g.count_nonzero()) for g in expected.values()) else {}
+            self.seen_gradients = bool(self._gathered.agreed(seen))
+        wrong = self._gathered.agreed(disagreeing())
         if wrong:
             with self._as_found():
-                again = autograd_gradients(lambda: loss() * OTHER_SCALE, chosen)
-            again = [gradient / OTHER_SCALE for gradient in again]
-            rescaled = dict(zip(self.selection, again, strict=True))
-            wrong = disagreements(captured, expected, weights, rescaled)
+                again = own_gradients(
+                    lambda: loss() * OTHER_SCALE, chosen, self._gathered, whole=False
+                )
+            rescaled = {name: gradient / OTHER_SCALE for name, gradient in again.items()}
+            wrong = self._gathered.agreed(disagreeing(rescaled))
         if not wrong:
             return
         ruled = [name for name in wrong if name not in self._plan.fallback]
@@ -204,6 +221,7 @@ class Capture:
                     "torch.no_grad(), detaches its output, or uses none of the model's parameters"
                 )
         finally:
+            self._gathered.reshard()
             for name, parameter in self._parameters.items():
                 parameter.requires_grad_(before[name])
 
@@ -224,8 +242,10 @@ class Capture:
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
         edges = [edge for record in records for edge in record.edges]
+        leaves = self._gathered.leaves({name: self._parameters[name] for name in silent})
+        silent = [name for name in silent if name in leaves]
         # mypy: autograd takes edges and tensors side by side, though its annotation has no union.
-        asked: list[Any] = [*edges, *(self._parameters[name] for name in silent)]
+        asked: list[Any] = [*edges, *leaves.values()]
         if not asked or not total.requires_grad:
             return {}, size
         try:
@@ -234,6 +254,7 @@ class Capture:
             if "checkpoint" not in str(error).lower():
                 raise
             ruled = [name for name in self.selection if name not in self._plan.fallback]
+            self._gathered.reshard()
             reason = "reentrant activation checkpointing hides the layers inside it"
             raise self._plan.move_to_fallback(ruled, reason) from error
         missed = [

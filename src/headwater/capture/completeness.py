@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jaxtyping import Float
     from torch import Tensor
@@ -37,6 +37,9 @@ def disagreements(
     expected: Mapping[str, Tensor],
     weights: Float[Tensor, " B"],
     rescaled: Mapping[str, Tensor] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    part: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
     """The parameters whose weighted sum of captured gradients isn't autograd's, with by how much.
 
@@ -47,6 +50,8 @@ def disagreements(
         rescaled: `expected` computed anew from losses times `OTHER_SCALE`, then divided by it. By
             how much the two differ is autograd's own rounding, which is large where gradients
             cancel inside the model, as behind a normalisation of very few entries.
+        sizes: how many entries a parameter's whole gradient has; None: as many as `expected`.
+        part: which of them are in `expected`; None: all.
 
     Returns:
         by parameter name, the norm of the difference over that of the sum of |r_i g_i|.
@@ -55,14 +60,14 @@ def disagreements(
     covered: set[str] = set()
     for block, form in captured.forms.items():
         covered.update(block)
-        sizes = [expected[name].numel() for name in block]
-        sums = form.weighted_sum(weights).split(sizes)
+        lengths = [expected[n].numel() if sizes is None else sizes[n] for n in block]
+        sums = _parts(form.weighted_sum(weights), lengths, part)
         pairs = list(zip(block, sums, strict=True))
         if all(_near(total, expected[name]) for name, total in pairs):
             continue
         # Entries may nearly cancel over the batch, as they do near an optimum; what rounding can
         # do is bounded by the sum of magnitudes, not by the sum.
-        bounds = form.magnitudes().weighted_sum(weights).split(sizes)
+        bounds = _parts(form.magnitudes().weighted_sum(weights), lengths, part)
         for name, total, bound in zip(block, sums, bounds, strict=True):
             scale = torch.maximum(bound, expected[name].flatten().abs()).norm()
             error = _relative(total, expected[name], scale)
@@ -74,6 +79,12 @@ def disagreements(
         if name not in covered and bool(gradient.count_nonzero()):
             found[name] = 1.0
     return found
+
+
+def _parts(flat: Tensor, sizes: list[int], part: Callable[[Tensor], Tensor] | None) -> list[Tensor]:
+    """Each parameter's entries of a block's flat gradient, or the part of them in question."""
+    each = list(flat.split(sizes))
+    return each if part is None else [part(entries) for entries in each]
 
 
 def _near(total: Tensor, expected: Tensor) -> bool:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from headwater.capture.autograd import gradients
+from headwater.capture.autograd import own_gradients
 from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import listed
 from headwater.forms.cost import examples_per_scratch
 from headwater.tasks.batch import leaves, map_leaves
 
 if TYPE_CHECKING:
+    from headwater.distributed import Gathered
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
@@ -44,15 +45,21 @@ class Fallback:
     `vmap`; a forward and backward pass per example; one forward pass for the batch and a backward
     pass per example, for batches that can't be cut into examples.
 
+    Args:
+        model: the model.
+        gathered: attached to it.
+
     Attributes:
         way_number: of the way that is gone now.
     """
 
     _WAYS = ("vmap", "one pass per example", "one backward pass per example")
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, gathered: Gathered) -> None:
         self._model = model
-        self.way_number = 0
+        self._gathered = gathered
+        # Under vmap nothing is gathered of a sharded model.
+        self.way_number = 1 if gathered.sharded else 0
         self._names: list[str] = []
 
     @property
@@ -101,6 +108,8 @@ class Fallback:
                 reason = f"{type(error).__name__}: {error}"
                 if ran_out_of_memory(error) or not self.next_way(reason):
                     raise
+            finally:
+                self._gathered.reshard()
 
     def _vmapped(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
         parameters = dict(self._model.named_parameters())
@@ -131,8 +140,7 @@ class Fallback:
         return {name: found[f"model.{name}"].flatten(1) for name in names}
 
     def _one_by_one(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
-        parameters = dict(self._model.named_parameters())
-        chosen = [parameters[name] for name in names]
+        chosen = self._chosen(names)
         rows = []
         for index in range(size):
             single = task.examples(batch, index, index + 1, size=size)
@@ -143,20 +151,25 @@ class Fallback:
                     raise ValueError(f"one example of the batch has {tuple(losses.shape)} losses")
                 return losses[0]
 
-            rows.append([grad.flatten() for grad in gradients(loss, chosen)])
+            found = own_gradients(loss, chosen, self._gathered, whole=True)
+            rows.append(list(found.values()))
         return _stacked(names, rows)
 
     def _retained(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
-        parameters = dict(self._model.named_parameters())
-        chosen = [parameters[name] for name in names]
+        chosen = self._chosen(names)
         rows = []
         for index in range(size):
 
             def loss(index: int = index) -> Tensor:
                 return task.losses(self._model, batch)[index]
 
-            rows.append([grad.flatten() for grad in gradients(loss, chosen)])
+            found = own_gradients(loss, chosen, self._gathered, whole=True)
+            rows.append(list(found.values()))
         return _stacked(names, rows)
+
+    def _chosen(self, names: list[str]) -> dict[str, Tensor]:
+        parameters: dict[str, Tensor] = dict(self._model.named_parameters())
+        return {name: parameters[name] for name in names}
 
 
 def _short(reason: str) -> str:

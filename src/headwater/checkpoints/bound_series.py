@@ -28,6 +28,7 @@ from headwater.checkpoints.recording.selected import one_rate, selected_rates
 from headwater.checkpoints.recording.series import CheckpointSeries
 from headwater.checkpoints.source import Source, open_source
 from headwater.checkpoints.state import load_state
+from headwater.distributed import reshard
 from headwater.errors import HeadwaterWarning, InputError, NoCheckpointsError
 
 _END = object()
@@ -189,6 +190,7 @@ class BoundSeries:
         if self._rates is not None and index >= len(self._rates):
             raise wrong_count(str(len(self._rates)), f"at least {index + 1}")
         name = full_name(item, index)
+        reshard(self._model)
         with torch.no_grad():
             rate = (
                 self._load_default(item, name, index)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from headwater.distributed import own_part
 from headwater.errors import CheckpointError
 
 Memory = set[tuple[torch.device, int]]
@@ -35,7 +36,7 @@ def refuse_live_state(own: Memory, state: Mapping[str, object], name: str) -> No
 
 def _memory(values: Iterable[object]) -> Memory:
     places = {
-        (value.device, value.untyped_storage().data_ptr())
+        (value.device, own_part(value).untyped_storage().data_ptr())
         for value in values
         if isinstance(value, torch.Tensor) and value.layout == torch.strided
     }

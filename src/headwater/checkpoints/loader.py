@@ -18,6 +18,7 @@ from headwater.checkpoints.reading import read_file
 from headwater.checkpoints.recording.checkpoint import RecordedCheckpoint
 from headwater.checkpoints.recording.selected import one_rate
 from headwater.checkpoints.state import load_state
+from headwater.distributed import is_sharded
 from headwater.errors import CheckpointError, HeadwaterWarning
 
 RATE_WITHOUT_ANY = 1.0
@@ -64,7 +65,8 @@ def read_contents(model: nn.Module, checkpoint: object, name: str) -> Contents:
     if is_pair(checkpoint):
         return replace(read_contents(model, checkpoint[0], name), rate=checkpoint[1])
     if isinstance(checkpoint, str | os.PathLike):
-        checkpoint = read_file(checkpoint, _device(model))
+        # Of a sharded model a rank reads its own rows only.
+        checkpoint = read_file(checkpoint, _device(model), mapped=is_sharded(model))
     if isinstance(checkpoint, Mapping):
         return find_contents(checkpoint, model.state_dict().keys(), name)
     hint = ""

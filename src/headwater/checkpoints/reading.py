@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +24,19 @@ _SAVED_PRETRAINED = (
 )
 
 
-def read_file(path: str | os.PathLike[str], device: torch.device) -> Mapping[object, object]:
+def read_file(
+    path: str | os.PathLike[str], device: torch.device, *, mapped: bool = False
+) -> Mapping[object, object]:
     """What is stored in a checkpoint file, its tensors on `device`.
 
     A folder stands for the weights that Hugging Face's `save_pretrained` puts into one. Of a
     `.safetensors` file: {"model": tensors}, and "learning_rate" if its metadata has one.
+
+    Args:
+        path: of the file or folder.
+        device: where the tensors are to be.
+        mapped: whether they may lie in the mapped file, where that can be, so that only what is
+            used of them is read.
 
     Raises:
         NoCheckpointsError: there is no such file.
@@ -41,7 +50,7 @@ def read_file(path: str | os.PathLike[str], device: torch.device) -> Mapping[obj
     if not path.is_file():
         raise NoCheckpointsError(f"there is no file at checkpoint path {path}; expected a file")
     try:
-        stored = _read(path, device)
+        stored = _read(path, device, mapped=mapped)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
     except (CheckpointError, MemoryError, torch.OutOfMemoryError):
@@ -68,11 +77,14 @@ def _weights_in(folder: Path) -> Path:
     )
 
 
-def _read(path: Path, device: torch.device) -> object:
+def _read(path: Path, device: torch.device, *, mapped: bool) -> object:
     if path.suffix == ".safetensors":
         return _read_safetensors(path, device)
     if is_torchscript(path):
         raise UnsafeCheckpointError(_unsafe(path, "it is a TorchScript archive, which holds code"))
+    if mapped and zipfile.is_zipfile(path):
+        found: object = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return found
     stored: object = torch.load(path, map_location=device, weights_only=True)
     return stored
 

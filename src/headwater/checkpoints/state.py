@@ -12,6 +12,7 @@ from torch import nn
 from headwater.checkpoints.adapter import match_adapter
 from headwater.checkpoints.keys import is_extra_state, match_keys
 from headwater.checkpoints.tied import complete_tied
+from headwater.distributed import dealt_like, is_sharded
 from headwater.errors import CheckpointMismatchError
 
 
@@ -40,7 +41,12 @@ def load_state(model: nn.Module, state: Mapping[str, object], name: str) -> None
         raise _mismatch(name, f"{differences[0]} ({many})")
     # Extra state is handed over as it is, and must not tie the user's objects to the model.
     renamed = OrderedDict(
-        (key, copy.deepcopy(state[match[key]]) if is_extra_state(key) else state[match[key]])
+        (
+            key,
+            copy.deepcopy(state[match[key]])
+            if is_extra_state(key)
+            else _dealt(state[match[key]], own[key]),
+        )
         for key in own
         if key in match
     )
@@ -84,6 +90,13 @@ def _differences(
     for key in state:
         if key not in used and not is_extra_state(key):
             yield f"{key!r} is unexpected: the model has no such key"
+
+
+def _dealt(saved: object, own: object) -> object:
+    """What was saved whole, dealt out as the model's own tensor is; each rank takes its rows."""
+    if not isinstance(saved, torch.Tensor) or not isinstance(own, torch.Tensor):
+        return saved
+    return dealt_like(saved, own) if is_sharded(own) and not is_sharded(saved) else saved
 
 
 def _mismatch(name: str, difference: str) -> CheckpointMismatchError:

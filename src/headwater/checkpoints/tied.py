@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
+from headwater.distributed import own_part
 from headwater.errors import CheckpointMismatchError
 
 
@@ -50,7 +51,8 @@ def complete_tied(
 
 
 def _pointer(tensor: torch.Tensor) -> int:
-    return tensor.data_ptr() if tensor.numel() else 0
+    part = own_part(tensor)
+    return part.data_ptr() if part.numel() else 0
 
 
 def _agree(one: object, other: object) -> bool:

@@ -1,7 +1,35 @@
 """Several processes on one job, in PyTorch's own process group."""
 
 from headwater.distributed.exchange import Exchange, StartAnew
-from headwater.distributed.ranks import Ranks, alone, present
+from headwater.distributed.in_step import SameColumns
+from headwater.distributed.ranks import Ranks, alone, lost_rank, present
+from headwater.distributed.sharded import (
+    Gathered,
+    dealt_like,
+    is_sharded,
+    own_part,
+    parts_of,
+    put,
+    refuse_sharding,
+    reshard,
+)
 from headwater.distributed.together import Together
 
-__all__ = ["Exchange", "Ranks", "StartAnew", "Together", "alone", "present"]
+__all__ = [
+    "Exchange",
+    "Gathered",
+    "Ranks",
+    "SameColumns",
+    "StartAnew",
+    "Together",
+    "alone",
+    "dealt_like",
+    "is_sharded",
+    "lost_rank",
+    "own_part",
+    "parts_of",
+    "present",
+    "put",
+    "refuse_sharding",
+    "reshard",
+]

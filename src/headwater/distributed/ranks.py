@@ -43,6 +43,11 @@ def alone() -> Iterator[None]:
         _alone.reset(token)
 
 
+def is_alone() -> bool:
+    """Whether this process is to answer by itself, within `alone()`."""
+    return _alone.get()
+
+
 def present() -> Ranks | None:
     """The ranks of the initialised default process group; None for a process by itself."""
     if _alone.get() or not dist.is_available() or not dist.is_initialized():
@@ -108,7 +113,7 @@ class Ranks:
         try:
             dist.all_gather(found, tensor, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise RankError(self.missing()) from error
         return found
 
     def gathered_object(self, thing: Any) -> list[Any]:
@@ -117,7 +122,7 @@ class Ranks:
         try:
             dist.all_gather_object(found, thing, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise RankError(self.missing()) from error
         return found
 
     def _group(self) -> Any:
@@ -130,7 +135,7 @@ class Ranks:
             _made = (world, dist.new_group(backend="gloo"))
         return _made[1]
 
-    def _missing(self) -> str:
+    def missing(self) -> str:
         """Which ranks died, as far as can be seen from this host."""
         here = socket.gethostname()
         dead, elsewhere = [], []
@@ -160,19 +165,47 @@ def refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
+@contextmanager
+def lost_rank(ranks: Ranks) -> Iterator[None]:
+    """Within, an error of a collective that isn't headwater's own says which rank died.
+
+    Args:
+        ranks: they have met.
+
+    Raises:
+        RankError: a rank died or can't be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo's errors have no type of their own.
+        of_group = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+        if isinstance(error, RankError) or not of_group:
+            raise
+        raise RankError(ranks.missing()) from error
+
+
 def _died(place: _Place) -> bool:
     try:
         process = psutil.Process(place.pid)
         if process.create_time() != place.begun:
             return True
-        if process.status() != psutil.STATUS_ZOMBIE:
+        if not _ended(process):
             # A process that is being killed closes its connections before it is gone.
             process.wait(_DEAD_WITHIN)
         return True
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
-        return False
+        # It may have ended in the meantime, and nobody taken note of it yet.
+        return _ended(process)
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _first_line(error: BaseException) -> str:

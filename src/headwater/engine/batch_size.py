@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from headwater.distributed import is_sharded, own_part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,17 +64,23 @@ def fitting_batch_size(
         extra_numbers: numbers per example held beside the activations.
         budget: bytes that a batch may take at the most.
     """
-    own = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+    own = {own_part(tensor).untyped_storage().data_ptr() for tensor in model.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        # Parameters that are gathered for their layer's time are nobody's activations either.
+        whole = tensor if tensor._base is None else tensor._base
+        if storage.data_ptr() not in own and not isinstance(whole, torch.nn.Parameter):
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     largest = _LargestOutput(own)
-    with saved_tensors_hooks(pack, lambda tensor: tensor), largest:
+    # Of a sharded model the largest outputs are gathered parameters.
+    with (
+        saved_tensors_hooks(pack, lambda tensor: tensor),
+        nullcontext() if is_sharded(model) else largest,
+    ):
         total, size = task.summed(model, batch)
     itemsize = torch.finfo(total.dtype).bits // 8
     held = max(sum(kept.values()), 2 * largest.nbytes)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
-from headwater.distributed import Exchange, StartAnew, present
+from headwater.distributed import Exchange, SameColumns, StartAnew, is_sharded, lost_rank, present
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
@@ -110,14 +110,24 @@ class Run:
         """
         capture = Capture(self._model, self._selection)
         ranks = present()
+        # All ranks gather its parameters, and so go through the same batches in step.
+        in_step = is_sharded(self._model)
         if ranks is not None:
-            ranks.meet(self._facts(quantity))
+            told = ranks.meet(self._facts(quantity))
+            if in_step:
+                # What follows from it has to be the same, too.
+                self._budget = min(each["_budget"] for each in told)
         while True:
             filled = sink()
             try:
                 with capture.attached():
                     if ranks is None:
                         self._once(capture, quantity, filled, bounded=bounded)
+                    elif in_step:
+                        same = SameColumns(ranks, filled)
+                        with lost_rank(ranks):
+                            self._once(capture, quantity, same, bounded=bounded)
+                            same.finish()
                     else:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
@@ -141,6 +151,9 @@ class Run:
             "the number of training examples": self._data.count,
             "the number of checkpoints": self._series.count,
             "the selected parameters": self._selection,
+            "whether the model is sharded": is_sharded(self._model),
+            "the batch size": self._data.batch_size if is_sharded(self._model) else None,
+            "_budget": self._budget,
         }
 
     def _shared(
@@ -230,12 +243,14 @@ class Run:
         batches: Iterable[Numbered],
     ) -> None:
         checked = session.checked
-        kept: list[tuple[LoadedCheckpoint, Weights, Evaluator]] = []
+        kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
         while loaded is not None:
             evaluator = quantity.prepare(checked, 0, quantity.rows, session.batch_size)
             if kept:
                 evaluator = quantity.alike(evaluator, kept[0][2])
-            kept.append((loaded, Weights(self._model), evaluator))
+            # The weights of a single checkpoint stay in the model.
+            weights = None if self._series.count == 1 else Weights(self._model)
+            kept.append((loaded, weights, evaluator))
             loaded = session.next(visits)
         tensors = named_tensors(self._model)
         with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
@@ -243,7 +258,7 @@ class Run:
                 block: Tensor | None = None
                 products = InputProducts(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
                 for checkpoint, weights, evaluator in kept:
-                    if len(kept) > 1:
+                    if weights is not None:
                         weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)

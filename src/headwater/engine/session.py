@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.capture import PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
+from headwater.distributed import reshard
 from headwater.engine.batch_size import fitting_batch_size
 from headwater.engine.checked import CheckedCapture
 from headwater.engine.deal import Deal
@@ -93,6 +94,7 @@ class Session:
 
     def next(self, visits: Iterator[LoadedCheckpoint]) -> LoadedCheckpoint | None:
         """The next checkpoint, in the model now; None after the last."""
+        reshard(self._model)
         loaded = next(visits, None)
         if loaded is not None:
             self.checked.checkpoint = loaded.index

@@ -1,18 +1,21 @@
-"""A checkpoint's weights kept in memory, and put into the model without copying."""
+"""A checkpoint's weights kept in memory, and put into the model, where it's whole by pointing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from headwater.distributed import own_part, parts_of, put, reshard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class Weights:
-    """A copy of the model's present parameters and buffers."""
+    """A copy of the model's present parameters and buffers; of sharded ones of this rank's part."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._tensors = {name: tensor.data.clone() for name, tensor in named_tensors(model)}
+        self._model = model
+        self._tensors = {name: own_part(tensor).clone() for name, tensor in named_tensors(model)}
 
     @property
     def nbytes(self) -> int:
@@ -21,15 +24,21 @@ class Weights:
 
     def install(self, tensors: list[tuple[str, Tensor]]) -> None:
         """Makes a model's parameters and buffers, by name, point at these weights."""
+        reshard(self._model)
         for name, tensor in tensors:
-            tensor.data = self._tensors[name]
+            put(tensor, self._tensors[name])
 
 
 def weights_nbytes(model: nn.Module) -> int:
-    """Bytes that a copy of the model's weights takes."""
-    return sum(tensor.numel() * tensor.element_size() for _, tensor in named_tensors(model))
+    """Bytes that a copy of the model's weights takes, on every rank about the same.
+
+    Decisions hang on it that all ranks have to take alike, so that it is the same number on all.
+    """
+    tensors = [tensor for _, tensor in named_tensors(model)]
+    return sum(-(-tensor.numel() // parts_of(tensor)) * tensor.element_size() for tensor in tensors)
 
 
 def named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     """The model's parameters and buffers."""
+    reshard(model)
     return [*model.named_parameters(), *model.named_buffers()]

@@ -46,6 +46,8 @@ class GradCos(GradientEstimator):
     )
     _no_self_influence = "the cosine of a gradient with itself is 1, for every example"
 
+    _takes_sharded = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -48,6 +48,8 @@ class GradDot(GradientEstimator):
         own_unit="that of the loss, per unit of learning rate",
     )
 
+    _takes_sharded = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -191,7 +191,7 @@ class Streamed:
             quantity: makes it, while the model is borrowed.
             show_progress: whether there is a bar.
         """
-        with borrowed(self.net):
+        with borrowed(self.net, in_step=True):
             made = quantity()
             sink = self._run(show_progress).stream(
                 made, lambda: AllScores(made.rows, self.data.count), bounded=False
@@ -207,7 +207,7 @@ class Streamed:
         show_progress: bool,
     ) -> KMostInfluentialResults:
         """The k highest or lowest numbers in each row of a quantity; arguments as for `all_of`."""
-        with borrowed(self.net):
+        with borrowed(self.net, in_step=True):
             made = quantity()
             sink = self._run(show_progress).stream(
                 made, lambda: TopK(made.rows, k=k, side=side), bounded=True
@@ -230,7 +230,7 @@ class Streamed:
             bounded: whether the sink forgets columns, so that memory must not grow with N.
             show_progress: whether there is a bar.
         """
-        with borrowed(self.net):
+        with borrowed(self.net, in_step=True):
             return self._run(show_progress).stream(self._quantity(question), sink, bounded=bounded)
 
     def plan(self, question: Question | None) -> WorkPlan:

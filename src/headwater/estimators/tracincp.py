@@ -40,6 +40,8 @@ class TracInCP(Answered):
     Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.2.
     """
 
+    _takes_sharded = True
+
     def __init__(
         self,
         model: nn.Module,

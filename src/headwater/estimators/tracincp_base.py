@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 from headwater.adapters import adapter_parameters
 from headwater.capture import eager
 from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
+from headwater.distributed import refuse_sharding
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.asked import scores_of
@@ -85,6 +86,8 @@ class TracInCPBase(DataInfluence):
     _selection: tuple[str, ...] = ()
     # What its scores are in words.
     _wording: Wording = TRACIN
+    # Whether all that it does with a model is done by all ranks in step, as a sharded one needs.
+    _takes_sharded = False
 
     def __init__(
         self,
@@ -102,6 +105,7 @@ class TracInCPBase(DataInfluence):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        refuse_sharding(model, supported=self._takes_sharded)
         if task is not None and not isinstance(task, Task):
             raise InputError(f"task is a {type(task).__name__}; expected a headwater.Task")
         if task is not None and loss_fn is not None:

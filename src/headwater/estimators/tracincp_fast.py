@@ -44,6 +44,8 @@ class TracInCPFast(Answered):
     Source: Pruthi et al. (2020), arXiv 2002.08484, section 3.4 and appendix.
     """
 
+    _takes_sharded = True
+
     def __init__(
         self,
         model: nn.Module,

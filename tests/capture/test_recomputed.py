@@ -1,0 +1,105 @@
+"""Activation checkpointing, as PyTorch and transformers apply it, is exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
+from torch.utils.data import TensorDataset
+
+from benchmarks.models import Block, Decoder
+from headwater import TracInCP
+from headwater.tasks import CausalLanguageModelling
+from tests.tasks.tiny import RATES, gpt2, llama
+
+N, Q, LENGTH = 7, 2, 5
+
+
+def ids(count, seed, vocabulary=29):
+    return torch.randint(
+        1, vocabulary, (count, LENGTH), generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def token_losses(logits, targets):
+    losses = nn.functional.cross_entropy(logits[:, :-1].mT, targets[:, 1:], reduction="none")
+    return losses.sum(dim=1)
+
+
+token_losses.reduction = "none"
+
+
+def states(build):
+    found = []
+    for seed in range(len(RATES)):
+        torch.manual_seed(seed)
+        found.append(build().state_dict())
+    return list(zip(found, RATES, strict=True))
+
+
+def by_example(model, states, losses, train, queries):
+    """The scores by one backward pass per example, without checkpointing."""
+    total = 0.0
+    for state, rate in states:
+        model.load_state_dict(state)
+        rows = []
+        for examples in (queries, train):
+            flat = []
+            for one in examples:
+                model.zero_grad()
+                losses(model, one[None]).sum().backward()
+                grads = [p.grad for p in model.parameters() if p.grad is not None]
+                flat.append(torch.cat([grad.flatten() for grad in grads]))
+            rows.append(torch.stack(flat))
+        total = total + rate * rows[0] @ rows[1].mT
+    return total
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_decoder_whose_blocks_are_wrapped_by_pytorch(reentrant):
+    def build():
+        return Decoder(width=8, layers=2, heads=2, vocabulary=29, positions=LENGTH).double()
+
+    plain, wrapped = build().eval(), build()
+    kept = states(build)
+    train, queries = ids(N, 1), ids(Q, 2)
+    expected = by_example(
+        plain, kept, lambda model, one: token_losses(model(one), one), train, queries
+    )
+    kind = CheckpointImpl.REENTRANT if reentrant else CheckpointImpl.NO_REENTRANT
+    apply_activation_checkpointing(
+        wrapped,
+        checkpoint_wrapper_fn=lambda module: checkpoint_wrapper(module, checkpoint_impl=kind),
+        check_fn=lambda module: isinstance(module, Block),
+    )
+    tracin = TracInCP(
+        wrapped, TensorDataset(train, train), kept, loss_fn=token_losses, batch_size=3
+    )
+    torch.testing.assert_close(tracin.influence(queries, queries), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("build", [gpt2, llama])
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable.*:FutureWarning")
+def test_a_model_of_transformers_with_gradient_checkpointing_enabled(build, reentrant):
+    plain, model = build(0).eval(), build(0)
+    kept = list(zip((build(seed).state_dict() for seed in (1, 2)), RATES, strict=True))
+    train, queries = ids(N, 1), ids(Q, 2)
+
+    def losses(model, one):
+        return token_losses(model(input_ids=one).logits, one)
+
+    expected = by_example(plain, kept, losses, train, queries)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    model.train()
+    rows = [{"input_ids": one, "labels": one} for one in train]
+    tracin = TracInCP(model, rows, kept, task=CausalLanguageModelling(), batch_size=3)
+    asked = {"input_ids": queries, "labels": queries}
+    torch.testing.assert_close(tracin.influence(asked), expected, rtol=1e-10, atol=1e-10)
+    assert model.training
+    assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
