@@ -22,7 +22,7 @@ from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from headwater.forms.gradients import Block
     from headwater.tasks import Task
@@ -91,6 +91,17 @@ class Capture:
         """By name of the parameters that no rule fits, the way in which they are captured."""
         names = [name for name in self.selection if name in self._plan.fallback]
         return dict.fromkeys(names, self._fallback.way)
+
+    def leave_to_fallback(self, names: Iterable[str], reason: str) -> None:
+        """Takes the rules from some parameters, beside those that have none.
+
+        Args:
+            names: the parameters'.
+            reason: what is said of it, once.
+        """
+        ruled = [name for name in names if name not in self._plan.fallback]
+        if ruled:
+            self._plan.move_to_fallback(ruled, reason)
 
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.

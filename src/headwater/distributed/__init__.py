@@ -1,6 +1,7 @@
 """Several processes on one job, in PyTorch's own process group."""
 
-from headwater.distributed.exchange import Exchange, StartAnew
+from headwater.distributed.exchange import Exchange
 from headwater.distributed.ranks import Ranks, alone, present
+from headwater.distributed.turns import StartAnew, Turns
 
-__all__ = ["Exchange", "Ranks", "StartAnew", "alone", "present"]
+__all__ = ["Exchange", "Ranks", "StartAnew", "Turns", "alone", "present"]

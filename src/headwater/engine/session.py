@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
-    from headwater.distributed import Exchange
+    from headwater.distributed import Turns
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -59,7 +59,7 @@ class Session:
         projection: Callable[[Gradients, int], Gradients] | None,
         budget: int,
         kind: str,
-        ranks: Exchange | None = None,
+        ranks: Turns | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, kind=kind)
         self.batch_size = 0
