@@ -1,6 +1,6 @@
 """Several processes on one job, in PyTorch's own process group."""
 
-from headwater.distributed.exchange import Exchange, StartAnew
+from headwater.distributed.exchange import Exchange
 from headwater.distributed.in_step import SameColumns
 from headwater.distributed.ranks import Ranks, alone, lost_rank, present
 from headwater.distributed.sharded import (
@@ -14,6 +14,7 @@ from headwater.distributed.sharded import (
     reshard,
 )
 from headwater.distributed.together import Together
+from headwater.distributed.turns import StartAnew, Turns
 
 __all__ = [
     "Exchange",
@@ -22,6 +23,7 @@ __all__ = [
     "SameColumns",
     "StartAnew",
     "Together",
+    "Turns",
     "alone",
     "dealt_like",
     "is_sharded",
