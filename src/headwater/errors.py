@@ -38,7 +38,17 @@ class DecisionsError(InputError):
 
 
 class RankError(HeadwaterError, RuntimeError):
-    """Another process of the group failed, died, or didn't come; the message names it."""
+    """Another process of the group failed, died, or didn't come; the message names it.
+
+    Attributes:
+        ranks: those that failed or died, where that is known.
+        died: whether they died, and so can't say more.
+    """
+
+    def __init__(self, message: str, *, ranks: tuple[int, ...] = (), died: bool = False) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+        self.died = died
 
 
 class CheckpointError(HeadwaterError):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -130,11 +131,20 @@ def _stacked(examples):
     return tuple(torch.stack(parts) for parts in zip(*examples, strict=True))
 
 
+def methods(job: str, folder: Path) -> object:
+    from tests.distributed import methods
+
+    return methods.answers(folder) if job == "methods" else methods.fit(job.split()[-1])
+
+
 JOBS = {
-    "answers": answers,
-    "killed": lambda: one("killed"),
-    "not finite": lambda: one("not finite"),
-    "different": different,
+    "answers": lambda folder: answers(),
+    "killed": lambda folder: one("killed"),
+    "nan": lambda folder: one("nan"),
+    "different": lambda folder: different(),
+    "methods": partial(methods, "methods"),
+    "fit killed": partial(methods, "fit killed"),
+    "fit nan": partial(methods, "fit nan"),
 }
 
 
@@ -149,11 +159,11 @@ def main() -> None:
         timeout=timedelta(seconds=60),
     )
     try:
-        found = JOBS[job]()
+        found = JOBS[job](folder)
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
     torch.save(found, folder / f"rank-{rank}.pt")
-    if job == "answers":
+    if job in ("answers", "methods"):
         dist.destroy_process_group()
 
 

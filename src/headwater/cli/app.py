@@ -45,6 +45,10 @@ def app() -> None:
       headwater suspects attribution.py --decisions suggested.json
       headwater report attribution.py -o report/
       headwater evaluate attribution.py   which method is right?
+
+    \b
+    In several processes, each a share of the training data:
+      torchrun --nproc-per-node 4 -m headwater influence attribution.py
     """
 
 

@@ -18,4 +18,6 @@ Exit codes:
        path, a checkpoint, a store, an optional package
   70   a bug in headwater; HEADWATER_TRACEBACK=1 shows where
   130  interrupted by Ctrl-C; no file is left half-written
+
+Under torchrun these are the codes of the processes; its own is 1 if one failed.
 """

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headwater.cli.launched import is_first
 from headwater.errors import InputError
+from headwater.results import Scores
 from headwater.results.optional import import_optional
 
 if TYPE_CHECKING:
-    from headwater.results import Scores, TopScores
+    from headwater.results import TopScores
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -38,7 +40,7 @@ def refuse_unwritable(path: Path | None, *, option: str = "--out") -> None:
         InputError: its folder doesn't exist, or it is a folder.
         MissingDependencyError: pyarrow isn't installed.
     """
-    if path is None:
+    if path is None or not is_first():
         return
     if not path.resolve().parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
@@ -49,8 +51,14 @@ def refuse_unwritable(path: Path | None, *, option: str = "--out") -> None:
 
 
 def write(scores: Scores | TopScores, path: Path) -> None:
-    """Writes a table in the format of the file's name; whole or not at all."""
-    if path.suffix == ".csv":
+    """Writes a table in the format of the file's name; whole or not at all.
+
+    Of several processes the first does; the others take part in computing what is streamed.
+    """
+    if not is_first():
+        if isinstance(scores, Scores):
+            scores.pass_over()
+    elif path.suffix == ".csv":
         scores.to_csv(path)
     else:
         scores.to_parquet(path)

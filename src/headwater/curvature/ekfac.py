@@ -19,6 +19,7 @@ from headwater.curvature.find_likelihood import (
 )
 from headwater.curvature.kronecker_fit import KroneckerFit
 from headwater.curvature.sampled_task import SampledTask
+from headwater.distributed import present
 from headwater.errors import CurvatureError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class KroneckerOptions:
         seed: of the draws.
         largest_factor: layers with more inputs or outputs than that have their diagonal alone.
         factors: a file that they are written to, and read from where it is there already. It fits
-            one model, selection, loss and training data; the damping isn't in it.
+            one model, selection, loss and training data; the damping isn't in it. Of several
+            processes the first one writes it; it is read where all of them see it.
     """
 
     _: KW_ONLY
@@ -110,11 +112,16 @@ class KroneckerOptions:
             "seed": self.seed,
             "largest_factor": self.largest_factor,
         }
-        if path.exists():
+        ranks = present()
+        known = path.exists()
+        if known if ranks is None else all(ranks.gathered_object(known)):
             device = next(training.net.parameters()).device
             return Blocks(read_factors(path, binding, device), training.shapes)
         spectra = fit.spectra()
-        write_factors(path, spectra, binding)
+        if ranks is None:
+            write_factors(path, spectra, binding)
+        else:
+            ranks.by_the_first(lambda: write_factors(path, spectra, binding))
         return Blocks(spectra, training.shapes)
 
     @property

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from headwater.capture import PlanChanged
 from headwater.curvature.kronecker import Kronecker
+from headwater.curvature.merged import Merged
 from headwater.curvature.moments import KroneckerMoments, squared_sum
 from headwater.curvature.spectrum import DiagonalSpectrum, KroneckerSpectrum, Spectrum
+from headwater.curvature.training_pass import OtherKind
+from headwater.distributed import StartAnew, present
 from headwater.forms import Convolved, Factored, Gradients
 from headwater.linalg import widest
 
@@ -19,14 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headwater.curvature.training_pass import TrainingPass
+    from headwater.distributed import Ranks
     from headwater.forms.gradients import Block
     from headwater.tasks import Task
 
 Spectra: TypeAlias = "dict[Block, Spectrum]"
-
-
-class _OtherKind(Exception):
-    """A block's gradients changed their form from one batch to another."""
 
 
 @dataclass
@@ -54,28 +55,49 @@ class KroneckerFit:
     def spectra(self) -> Spectra:
         """The blocks' spectra."""
         found: Spectra | None = None
+        ranks = present()
+        if ranks is not None:
+            ranks.meet(self._facts())
         while found is None:
             # Begun anew where a layer turns out to be captured in another way.
-            with suppress(PlanChanged, _OtherKind):
-                found = self._once()
+            with suppress(PlanChanged, OtherKind, StartAnew):
+                found = self._once(ranks)
         return found
 
-    def _once(self) -> Spectra:
+    def _facts(self) -> dict[str, Any]:
+        """What has to be the same on every rank."""
+        return {
+            "the estimator": self.training.name,
+            "what is computed": "EK-FAC" if self.corrected else "K-FAC",
+            "the number of draws": len(self.tasks),
+            "the number of training examples": self.training.data.count,
+            "the number of checkpoints": self.training.series.count,
+            "the selected parameters": self.training.selection,
+        }
+
+    def _once(self, ranks: Ranks | None) -> Spectra:
+        merged = Merged(ranks)
         first = _FirstPass(self)
-        examples = self._pass(first.add, "factors")
-        spectra = first.spectra(examples, corrected=self.corrected)
+        examples = merged.count(self._pass(first.add, "factors", ranks))
+        if ranks is not None:
+            if not self.training.same_plan(ranks):
+                raise StartAnew
+            first.merge(merged)
+        spectra = first.spectra(examples, merged, corrected=self.corrected)
         if self.corrected:
             second = _SecondPass(spectra)
             if first.kept is None:
-                self._pass(second.add, "eigenvalues")
+                self._pass(second.add, "eigenvalues", ranks)
             else:
                 for gradients in first.kept:
                     second.add(gradients)
-            spectra = second.spectra(examples)
+            spectra = second.spectra(examples, merged)
         return spectra
 
-    def _pass(self, use: Callable[[Gradients], None], stage: str) -> int:
-        return sum(self.training.gradients(task, use, stage=stage) for task in self.tasks)
+    def _pass(self, use: Callable[[Gradients], None], stage: str, ranks: Ranks | None) -> int:
+        return sum(
+            self.training.gradients(task, use, stage=stage, ranks=ranks) for task in self.tasks
+        )
 
     def kind_of(self, block: Block, gradients: Gradients) -> Kronecker | None:
         """The linear map that the block is treated as; None for its diagonal."""
@@ -84,10 +106,10 @@ class KroneckerFit:
             return None
         return kind if max(kind.columns, kind.fan_out) <= self.largest_factor else None
 
-    def only_diagonal(self, block: Block) -> _OtherKind:
+    def only_diagonal(self, block: Block) -> OtherKind:
         """Treats a block by its diagonal from now on; returns what to raise."""
         self._diagonal.add(block)
-        return _OtherKind()
+        return OtherKind()
 
 
 class _FirstPass:
@@ -125,16 +147,53 @@ class _FirstPass:
             else:
                 self.kept.append(gradients)
 
-    def spectra(self, examples: int, *, corrected: bool) -> Spectra:
+    def merge(self, merged: Merged) -> None:
+        """Adds up what all ranks have added up.
+
+        Raises:
+            OtherKind: of some blocks, they aren't of one kind; so it is on every rank.
+        """
+        dtype, kinds, odd = merged.kinds(
+            self._like.dtype,
+            {
+                **{block: moments.kind for block, moments in self._factors.items()},
+                **{block: len(squares) for block, squares in self._squares.items()},
+            },
+        )
+        if odd:
+            raise [self._fit.only_diagonal(block) for block in odd][-1]
+        self._like = self._like.to(dtype)
+        factors, squares = {}, {}
+        for block, kind in kinds.items():
+            # A block of which no batch of this rank has gradients adds nothing.
+            if isinstance(kind, Kronecker):
+                moments = self._factors.get(block) or KroneckerMoments(kind, self._empty())
+                moments.merge(merged.summed)
+                factors[block] = moments
+            else:
+                own = self._squares.get(block)
+                wide = _wide(self._empty().new_zeros(kind)) if own is None else own
+                squares[block] = merged.summed(wide)
+        self._factors, self._squares = factors, squares
+        if not merged.all(self.kept is not None):
+            self.kept = None
+
+    def _empty(self) -> torch.Tensor:
+        device = next(self._fit.training.net.parameters()).device
+        return torch.empty(0, dtype=self._like.dtype, device=device)
+
+    def spectra(self, examples: int, merged: Merged, *, corrected: bool) -> Spectra:
         dtype = self._like.dtype
         spectra: Spectra = {
             block: DiagonalSpectrum((squares / max(1, examples)).to(dtype))
             for block, squares in self._squares.items()
         }
-        for block, moments in self._factors.items():
-            inputs, output_grads = moments.factors(examples)
-            by_input, input_vectors = _eigen(inputs)
-            by_output, output_vectors = _eigen(output_grads)
+        decomposed = merged.shared_out(
+            [partial(_decomposed, moments, examples) for moments in self._factors.values()],
+            [moments.like_decomposed() for moments in self._factors.values()],
+        )
+        for (block, moments), parts in zip(self._factors.items(), decomposed, strict=True):
+            by_input, input_vectors, by_output, output_vectors = parts
             eigenvalues = by_output[:, :, None] * by_input[:, None, :]
             spectra[block] = KroneckerSpectrum(
                 moments.kind,
@@ -161,11 +220,15 @@ class _SecondPass:
                 squares += self._sums[block]
             self._sums[block] = squares
 
-    def spectra(self, examples: int) -> Spectra:
+    def spectra(self, examples: int, merged: Merged) -> Spectra:
         found = dict(self._spectra)
-        for block, sums in self._sums.items():
-            spectrum = found[block]
-            assert isinstance(spectrum, KroneckerSpectrum)
+        for block, spectrum in self._spectra.items():
+            if not isinstance(spectrum, KroneckerSpectrum):
+                continue
+            sums = self._sums.get(block)
+            if sums is None:
+                sums = _wide(torch.zeros_like(spectrum.eigenvalues))
+            sums = merged.summed(sums)
             found[block] = KroneckerSpectrum(
                 spectrum.kind,
                 spectrum.by_input,
@@ -177,6 +240,12 @@ class _SecondPass:
 
 def _wide(sums: torch.Tensor) -> torch.Tensor:
     return sums.to(widest(sums.device))
+
+
+def _decomposed(moments: KroneckerMoments, examples: int) -> list[torch.Tensor]:
+    """Eigenvalues and eigenvectors, of inputs and of gradients at outputs."""
+    inputs, output_grads = moments.factors(examples)
+    return [*_eigen(inputs), *_eigen(output_grads)]
 
 
 def _eigen(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,8 @@ from headwater.forms import Convolved, Factored, Rows
 from headwater.linalg import widest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import Tensor
 
@@ -63,6 +65,24 @@ class KroneckerMoments:
             self._inputs[:, :size, size] += total
             self._inputs[:, size, size] += counted.sum(dim=(0, 2, 3))
         self._output_grads += einsum("bgso,bgsp->gop", output_grads, output_grads)
+
+    def merge(self, summed: Callable[[Tensor], Tensor]) -> None:
+        """Adds up what several processes have each added up.
+
+        Args:
+            summed: from one's own tensor to the sum of all processes' tensors.
+        """
+        self._inputs = summed(self._inputs)
+        self._output_grads = summed(self._output_grads)
+        self._positions = summed(self._positions)
+
+    def like_decomposed(self) -> list[Tensor]:
+        """Tensors like the eigenvalues and eigenvectors of A, and those of S."""
+        found = []
+        for size in (self.kind.columns, self.kind.fan_out):
+            found.append(self._inputs.new_empty(self.kind.groups, size))
+            found.append(self._inputs.new_empty(self.kind.groups, size, size))
+        return found
 
     def factors(self, examples: int) -> tuple[Float[Tensor, "G J J"], Float[Tensor, "G O O"]]:
         """A and S.

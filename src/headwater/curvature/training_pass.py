@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from headwater.capture import Capture
+from headwater.capture import Capture, PlanChanged
 from headwater.curvature.sampled_task import SampledTask
+from headwater.distributed import StartAnew, Turns
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
 from headwater.engine.session import Session
+from headwater.errors import RankError
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from headwater.checkpoints import BoundSeries
+    from headwater.distributed import Ranks
     from headwater.engine import TrainingData
     from headwater.forms import Gradients
     from headwater.tasks import Task
+
+
+class OtherKind(Exception):
+    """A block's gradients changed their form from one batch to another: begin anew."""
 
 
 # Enough examples to notice another dataset, or the same one in another order.
@@ -84,24 +91,62 @@ class TrainingPass:
             "data": data,
         }
 
-    def gradients(self, task: Task, use: Callable[[Gradients], None], *, stage: str) -> int:
+    def gradients(
+        self,
+        task: Task,
+        use: Callable[[Gradients], None],
+        *,
+        stage: str,
+        ranks: Ranks | None = None,
+    ) -> int:
         """Hands on every training example's gradients at every checkpoint, batch by batch.
 
         Args:
             task: what is differentiated: the training task itself, or a `SampledTask` around it.
             use: takes a batch's gradients.
             stage: what the pass is for, for the progress bar.
+            ranks: the processes that the batches are dealt out to; None: this one alone.
 
         Returns:
-            how many gradients there were, N times the number of checkpoints.
+            how many gradients this process had; of all together, N times the number of checkpoints.
 
         Raises:
             PlanChanged: a layer is captured in another way from now on: begin anew.
+            StartAnew: so it is on another rank.
+            RankError: another rank failed or died.
         """
+        if ranks is None:
+            return self._gradients(task, use, stage, None)
+        turns = Turns(ranks)
+        try:
+            return self._gradients(task, use, stage, turns)
+        except (RankError, StartAnew):
+            raise
+        except (PlanChanged, OtherKind):
+            turns.start_anew()
+            raise
+        except Exception as error:
+            turns.fail(error)
+            raise
+
+    def same_plan(self, ranks: Ranks) -> bool:
+        """Whether all ranks capture parameters in the same way; from now on they do."""
+        found = ranks.gathered_object(self._capture.learned)
+        for learned in found:
+            self._capture.learn(learned)
+        return all(learned == self._capture.learned for learned in found)
+
+    def _gradients(
+        self, task: Task, use: Callable[[Gradients], None], stage: str, turns: Turns | None
+    ) -> int:
         count = 0
-        with self._begun(stage) as (session, bar):
-            for start, batch in self._all(session, bar):
+        with self._begun(stage, turns) as (session, bar):
+            for start, batch in self._all(session, bar, turns):
                 size = self._size(batch)
+                if turns is not None:
+                    # What is drawn for an example belongs to its place, which batches of unequal
+                    # size don't tell by their number.
+                    start = turns.place(size)
                 if isinstance(task, SampledTask):
                     device = next(self.net.parameters()).device
                     batch = task.numbered(batch, start, size, device)
@@ -118,8 +163,8 @@ class TrainingPass:
         Args:
             stage: what the pass is for, for the progress bar.
         """
-        with self._begun(stage) as (session, bar):
-            yield from self._all(session, bar)
+        with self._begun(stage, None) as (session, bar):
+            yield from self._all(session, bar, None)
 
     def again(self) -> Iterator[Any]:
         """Every batch, at the model's present weights: those of the pass before, or of a run."""
@@ -128,7 +173,7 @@ class TrainingPass:
             yield borrow(batch, device)
 
     @contextmanager
-    def _begun(self, stage: str) -> Iterator[tuple[Session, Any]]:
+    def _begun(self, stage: str, turns: Turns | None) -> Iterator[tuple[Session, Any]]:
         session = Session(
             self.net,
             self._capture,
@@ -137,6 +182,7 @@ class TrainingPass:
             projection=None,
             budget=self.budget // 4,
             kind="training example",
+            ranks=turns,
         )
         bar = tqdm(
             desc=f"{self.name}: {stage}", unit="batch", disable=not self.show_progress, leave=False
@@ -144,7 +190,7 @@ class TrainingPass:
         with self._capture.attached(), bar:
             yield session, bar
 
-    def _all(self, session: Session, bar: Any) -> Iterator[tuple[int, Any]]:
+    def _all(self, session: Session, bar: Any, turns: Turns | None) -> Iterator[tuple[int, Any]]:
         begun = False
         with closing(self.series.visit()) as visits:
             while session.next(visits) is not None:
@@ -153,6 +199,8 @@ class TrainingPass:
                 for place in batches:
                     yield place
                     bar.update()
+                if turns is not None:
+                    turns.finish()
                 begun = True
 
     def _size(self, batch: Any) -> int:

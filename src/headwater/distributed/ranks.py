@@ -17,7 +17,7 @@ from torch import distributed as dist
 from headwater.errors import InputError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -108,8 +108,52 @@ class Ranks:
         try:
             dist.all_gather(found, tensor, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise self._missing() from error
         return found
+
+    def summed(self, tensor: Tensor) -> Tensor:
+        """The sum of every rank's tensor, all of one shape and dtype; bit for bit alike on all.
+
+        Raises:
+            RankError: a rank died.
+        """
+        total = tensor.detach().to("cpu", copy=True)
+        try:
+            dist.all_reduce(total, group=self._group())
+        except RuntimeError as error:
+            raise self._missing() from error
+        return total.to(tensor.device)
+
+    def told_by(self, rank: int, tensor: Tensor) -> Tensor:
+        """A rank's tensor on every rank; the others' have its shape and dtype, and are not read.
+
+        Raises:
+            RankError: a rank died.
+        """
+        found = tensor.detach().to("cpu", copy=True)
+        try:
+            dist.broadcast(found, rank, group=self._group())
+        except RuntimeError as error:
+            raise self._missing() from error
+        return found.to(tensor.device)
+
+    def by_the_first(self, work: Callable[[], object]) -> None:
+        """Lets rank 0 do some work, such as writing a file, while the others wait.
+
+        Raises:
+            RankError: it failed, on the others; or a rank died.
+        """
+        failed: str | None = None
+        try:
+            if not self.rank:
+                work()
+        except Exception as error:
+            failed = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            told = self.gathered_object(failed)[0]
+        if told is not None:
+            raise RankError(f"rank 0 stopped: {told}", ranks=(0,))
 
     def gathered_object(self, thing: Any) -> list[Any]:
         """Every rank's thing, by rank; it is pickled."""
@@ -117,7 +161,7 @@ class Ranks:
         try:
             dist.all_gather_object(found, thing, group=self._group())
         except RuntimeError as error:
-            raise RankError(self._missing()) from error
+            raise self._missing() from error
         return found
 
     def _group(self) -> Any:
@@ -130,19 +174,25 @@ class Ranks:
             _made = (world, dist.new_group(backend="gloo"))
         return _made[1]
 
-    def _missing(self) -> str:
-        """Which ranks died, as far as can be seen from this host."""
+    def _missing(self) -> RankError:
+        """What to raise where ranks died: which, as far as can be seen from this host."""
         here = socket.gethostname()
-        dead, elsewhere = [], []
+        dead: list[int] = []
+        elsewhere: list[str] = []
         for rank, place in enumerate(self._places):
             if place.host != here:
                 elsewhere.append(f"{rank} on {place.host}")
             elif rank != self.rank and _died(place):
-                dead.append(str(rank))
+                dead.append(rank)
         if dead:
-            return f"rank {', '.join(dead)} died; what it was to compute is missing"
+            named = ", ".join(map(str, dead))
+            return RankError(
+                f"rank {named} died; what it was to compute is missing",
+                ranks=tuple(dead),
+                died=True,
+            )
         told = f"; not to be seen from {here}: rank {', '.join(elsewhere)}" if elsewhere else ""
-        return f"a rank died or can't be reached any more{told}"
+        return RankError(f"a rank died or can't be reached any more{told}")
 
 
 def refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from headwater.distributed.exchange import StartAnew
 from headwater.distributed.ranks import Ranks, present, refuse_differences
+from headwater.distributed.turns import StartAnew
 from headwater.errors import RankError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Together:
             together.told(None)
         except RankError:
             raise
-        except BaseException as error:
+        except Exception as error:
             with suppress(RankError):
                 together._gathered(_FAILED, f"{type(error).__name__}: {error}")
             raise
@@ -96,5 +96,5 @@ class Together:
         found: list[tuple[str, Any]] = self._ranks.gathered_object((kind, thing))
         failed = [rank for rank, (other, _) in enumerate(found) if other == _FAILED]
         if failed and kind != _FAILED:
-            raise RankError(f"rank {failed[0]} stopped: {found[failed[0]][1]}")
+            raise RankError(f"rank {failed[0]} stopped: {found[failed[0]][1]}", ranks=(failed[0],))
         return found

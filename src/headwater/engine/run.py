@@ -159,7 +159,9 @@ class Run:
             raise
         except (RankError, StartAnew):
             raise
-        except BaseException as error:
+        except Exception as error:
+            # Of an interruption the others learn by the end of this process: what comes out of the
+            # midst of a turn can't take part in another one.
             exchange.fail(error)
             raise
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
-    from headwater.distributed import Exchange, Together
+    from headwater.distributed import Together, Turns
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -61,7 +61,7 @@ class Session:
         projection: Callable[[Gradients, int], Gradients] | None,
         budget: int,
         kind: str,
-        ranks: Exchange | Together | None = None,
+        ranks: Turns | Together | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, kind=kind)
         self.batch_size = 0

@@ -18,6 +18,7 @@ from headwater.curvature import (
     SummedPreconditionedScores,
     TrainingPass,
 )
+from headwater.distributed import present
 from headwater.engine import memory_budget_bytes
 from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
@@ -176,6 +177,10 @@ class InfluenceFunction(Answered):
                     fingerprint=None if isinstance(self._answers, Streamed) else self._answers.data,
                 )
                 self._fitted = (digest, self.curvature.fit(training))
+                ranks = present()
+                if ranks is not None:
+                    # What each rank fits by itself ends on some minutes before it does on others.
+                    ranks.gathered_object(None)
         return self
 
     def store_gradients(

@@ -14,7 +14,7 @@ from headwater.results.columns import Columns, Grouped, Held
 from headwater.results.names import ID, Names, grouped, plural
 from headwater.results.top_scores import TopScores
 from headwater.results.wide import write_wide
-from headwater.results.writers import CsvWriter, FrameWriter, ParquetWriter
+from headwater.results.writers import CsvWriter, FrameWriter, NoWriter, ParquetWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -226,6 +226,13 @@ class Scores:
         meaning = self.meaning.as_dict()
         with replacing(Path(path)) as temporary:
             self._write(lambda: ParquetWriter(temporary, meaning))
+
+    def pass_over(self) -> None:
+        """Computes what `to_csv` would write, and keeps nothing of it.
+
+        For a rank that takes part while another one writes the table.
+        """
+        self._write(NoWriter)
 
     @property
     def _has_queries(self) -> bool:

@@ -44,6 +44,16 @@ class Writer(ABC):
         self.close()
 
 
+class NoWriter(Writer):
+    """Takes rows and keeps none."""
+
+    def write(self, rows: Mapping[str, Entries]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class CsvWriter(Writer):
     """A CSV file with a header line; a number has as many digits as tell it from all others."""
 

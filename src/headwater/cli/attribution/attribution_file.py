@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,6 +22,7 @@ from headwater.cli.attribution.settings import (
     misspelt,
     similar,
 )
+from headwater.cli.launched import launched
 from headwater.cli.notices import say
 from headwater.errors import AttributionFileError
 from headwater.estimators import TracInCP, TracInCPFast
@@ -190,6 +192,11 @@ class AttributionFile:
             "learning_rates": self.value("learning_rates", None),
             "form": self.setting("projection", None) if projection is _ABSENT else projection,
         }
+        processes = launched()
+        if processes is not None:
+            # Not before the user's own code had its chance to.
+            parameter = next(self.model.parameters(), None)
+            processes.join(torch.device("cpu") if parameter is None else parameter.device)
         final_layer = self.setting("final_layer", None)
         layers = self.setting("layers", None)
         if final_layer is not None and layers is not None:

@@ -13,6 +13,7 @@ from headwater.cli import options
 from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.decisions_file import parsed_decisions
+from headwater.cli.launched import of_one_process
 from headwater.cli.notices import say
 from headwater.cli.output_file import refuse_unwritable
 from headwater.cli.text import counted
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 @options.progress
+@of_one_process
 def apply(
     decisions: Path,
     attribution: Path | None,

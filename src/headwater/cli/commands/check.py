@@ -12,6 +12,7 @@ from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.attribution.location import in_users_words
 from headwater.cli.exit_codes import FOUND_WRONG
+from headwater.cli.launched import of_one_process
 from headwater.cli.predictions import predictions
 from headwater.cli.report_of_check import ReportOfCheck
 from headwater.cli.sample import count_of, spread
@@ -31,6 +32,7 @@ _LOOKED_AT = 16
 @options.queries("0:20")
 @click.option("--no-cost", is_flag=True, help="Leave out the prediction of time and memory.")
 @options.as_json
+@of_one_process
 def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bool) -> None:
     """Is it exact for this model, where is it slow, and what will it cost?
 

@@ -11,6 +11,7 @@ from headwater.check import checkpoint_facts
 from headwater.cli import options
 from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
+from headwater.cli.launched import of_one_process
 from headwater.cli.sample import spread
 from headwater.cli.text import aligned, counted, wrapped
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     help="On how many training examples loss and share are taken.",
 )
 @options.as_json
+@of_one_process
 def checkpoints(attribution: Path, recommend: int, examples: int, as_json: bool) -> None:
     """Say which checkpoints there are, and how much each contributes.
 

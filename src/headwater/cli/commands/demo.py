@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.launched import of_one_process
 from headwater.demo.__main__ import run_and_tell
 
 
@@ -18,6 +19,7 @@ from headwater.demo.__main__ import run_and_tell
     metavar="FOLDER",
     help="Where the results go.",
 )
+@of_one_process
 def demo(out: Path) -> None:
     """Find wrong labels in real images, and explain predictions: a minute.
 

@@ -19,6 +19,7 @@ from headwater.cli.attribution.retrained import (
 from headwater.cli.given_scores import parsed_scores, read_scores
 from headwater.cli.interrupted import advising
 from headwater.cli.judged_table import JudgedTable, parsed_table
+from headwater.cli.launched import of_one_process
 from headwater.errors import InputError
 from headwater.evaluation import (
     METHODS,
@@ -152,6 +153,7 @@ def _parsed_numbers(ctx: click.Context, param: click.Parameter, value: str) -> l
 )
 @options.as_json
 @options.progress
+@of_one_process
 def evaluate(
     attribution: Path, measure: str, out: Path | None, as_json: bool, **wanted: Any
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.launched import of_one_process
 from headwater.errors import InputError
 from headwater.files import replacing
 
@@ -16,6 +17,7 @@ from headwater.files import replacing
     "path", type=click.Path(path_type=Path), default=Path("attribution.py"), metavar="[FILE]"
 )
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
+@of_one_process
 def init(path: Path, force: bool) -> None:
     """Write an attribution.py to start from.
 

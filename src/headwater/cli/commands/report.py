@@ -11,6 +11,7 @@ import click
 from headwater.cli import options
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.attribution.location import shown_path
+from headwater.cli.launched import is_first
 from headwater.cli.places import Places, parsed_places
 from headwater.errors import AttributionFileError
 from headwater.report import Report, verify_report
@@ -129,6 +130,9 @@ def report(
         show_progress=progress,
         **settings,
     )
+    made.html()
+    if not is_first():
+        return
     file = made.write(out)
     click.echo(
         f"{file} ({file.stat().st_size / 1e6:.1f} MB): open it in a browser\n{made.citation}"

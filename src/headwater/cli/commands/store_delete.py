@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.cli import options
+from headwater.cli.launched import of_one_process
 from headwater.cli.text import counted, nbytes
 from headwater.estimators.stored import StoreFiles
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--compact", is_flag=True, help="Remove deleted examples from the disk, too, for good."
 )
+@of_one_process
 def delete(store: Path, ids: Sequence[str], ids_from: Path | None, compact: bool) -> None:
     """Leave training examples out of a store's answers from now on.
 

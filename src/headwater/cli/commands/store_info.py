@@ -8,6 +8,7 @@ import click
 
 from headwater.cli import options
 from headwater.cli.answers import show_json
+from headwater.cli.launched import of_one_process
 from headwater.cli.text import counted, nbytes
 from headwater.estimators.stored import StoreFiles
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.command(short_help="What does a store hold, and what was it made of?")
 @options.store_folder
 @options.as_json
+@of_one_process
 def info(store: Path, as_json: bool) -> None:
     """Say what a store holds, and what it was made of."""
     facts = StoreFiles(store).info()

@@ -9,6 +9,7 @@ import click
 
 from headwater.cli import options
 from headwater.cli.exit_codes import FOUND_WRONG
+from headwater.cli.launched import of_one_process
 from headwater.cli.text import counted, nbytes
 from headwater.errors import StoreCorruptError
 from headwater.estimators.stored import StoreFiles
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Is every byte as it was written?")
 @options.store_folder
+@of_one_process
 def verify(store: Path) -> None:
     """Read every byte of a store, and compare it with what was written.
 

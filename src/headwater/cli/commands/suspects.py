@@ -12,6 +12,7 @@ from headwater.cli import options
 from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.decisions_file import parsed_decisions
+from headwater.cli.launched import is_first
 from headwater.cli.notices import say
 from headwater.cli.output_file import refuse_unwritable
 from headwater.cli.text import aligned, counted, wrapped
@@ -83,12 +84,12 @@ def suspects(
         examples=given.train_columns,
         show_progress=progress,
     )
-    if out is not None:
-        rows = len(found) if everything else min(top, len(found))
+    rows = len(found) if everything else min(top, len(found))
+    if out is not None and is_first():
         write = found.to_csv if out.suffix == ".csv" else found.to_parquet
         write(out, top=rows)
     suggested = found.suggested_decisions()
-    if decisions is not None:
+    if decisions is not None and is_first():
         suggested.write(decisions)
     if as_json:
         show_json(_facts(found, top))
