@@ -109,6 +109,8 @@ def test_commands_in_several_processes(written, tmp_path, capsys):
         ["self-influence", path, "--by", "source", "--json"],
         ["influence", path, "--queries", "0:2", "--k", "3", "--out", "FOLDER/top.csv"],
         ["suspects", path, "--out", "FOLDER/suspects.csv", "--decisions", "FOLDER/decisions.json"],
+        ["store", "build", path, "FOLDER/grads"],
+        ["store", "query", path, "FOLDER/grads", "--k", "3", "--out", "FOLDER/asked.csv"],
         ["report", path, "-o", "FOLDER/report.html", "--queries", "0:3"],
     ]
     for name in ("one", "two"):
@@ -125,7 +127,11 @@ def test_commands_in_several_processes(written, tmp_path, capsys):
     process = torchrun(tmp_path, json.dumps(several), module="tests.cli.in_turn")
     status, out, _, ours = ended(process)
     assert status != 0
-    for name in ("self.parquet", "top.csv", "suspects.csv", "decisions.json"):
+    shards = [file.name for file in (tmp_path / "one" / "grads").iterdir() if file.is_file()]
+    stored = [f"grads/{name}" for name in sorted(shards) if "lock" not in name]
+    assert "grads/manifest.json" in stored
+    files = ("self.parquet", "top.csv", "suspects.csv", "decisions.json", "asked.csv")
+    for name in (*files, *stored):
         expected = (tmp_path / "one" / name).read_bytes()
         assert (tmp_path / "two" / name).read_bytes() == expected, name
     assert (tmp_path / "two" / "report.html").is_file()
@@ -133,9 +139,9 @@ def test_commands_in_several_processes(written, tmp_path, capsys):
     assert out.startswith(one[: one.index("report.html")].replace(str(tmp_path / "one"), "two"))
     assert ours.count("`headwater init` is work for one process: rank 0 does it, and the") == 1
     assert ours.count("there is no folder missing; make it first") == 1
-    statuses = [(tmp_path / f"status-{n}-{rank}").read_text() for n in range(6) for rank in (0, 1)]
+    statuses = [(tmp_path / f"status-{n}-{rank}").read_text() for n in range(8) for rank in (0, 1)]
     assert set(statuses) == {"0"}
-    assert (tmp_path / "status-6-0").read_text() == "3"
+    assert (tmp_path / "status-8-0").read_text() == "3"
 
 
 def test_a_mistake_that_all_make_is_said_once_and_one_of_a_single_rank_by_that(written, tmp_path):

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from headwater import TracInCP, TracInCPFast
+from headwater import InputError, TracInCP, TracInCPFast
 
 N, Q = 26, 3
 
@@ -121,10 +121,21 @@ def one(how: str) -> object:
 
 
 def different() -> object:
+    """What two ranks are told that ask about other queries, and then of other checkpoints."""
     rank = dist.get_rank()
     loss = nn.CrossEntropyLoss(reduction="none")
+    asked = TracInCP(net(), rows(), checkpoints(), loss_fn=loss, batch_size=3)
+    inputs, targets = queries()
+    try:
+        asked.influence(inputs + rank, targets)
+    except InputError as error:
+        said = str(error)
     some = checkpoints()[: 1 + rank]
-    return TracInCP(net(), rows(), some, loss_fn=loss, batch_size=3).influence()
+    try:
+        TracInCP(net(), rows(), some, loss_fn=loss, batch_size=3).influence()
+    except InputError as error:
+        return f"{said}\n{error}"
+    return said
 
 
 def _stacked(examples):

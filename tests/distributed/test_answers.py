@@ -64,4 +64,5 @@ def test_an_error_on_a_rank_reaches_the_others(tmp_path):
 @pytest.mark.end_to_end
 def test_ranks_that_are_asked_different_things_are_told_which(tmp_path):
     for said in run("different", 2, tmp_path):
+        assert "the first queries' digest is" in said
         assert "the number of checkpoints is 1 on rank 0 and 2 on rank 1" in said

@@ -26,7 +26,7 @@ from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from headwater.forms.gradients import Block
     from headwater.tasks import Task
@@ -122,17 +122,6 @@ class Capture:
             (self._recorder.copied, learned.copied),
         ):
             own.update(self.model.get_submodule(name) for name in names)
-
-    def leave_to_fallback(self, names: Iterable[str], reason: str) -> None:
-        """Takes the rules from some parameters, beside those that have none.
-
-        Args:
-            names: the parameters'.
-            reason: what is said of it, once.
-        """
-        ruled = [name for name in names if name not in self._plan.fallback]
-        if ruled:
-            self._plan.move_to_fallback(ruled, reason)
 
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.

@@ -15,6 +15,7 @@ from headwater.cleaning.fingerprint import fingerprint_of
 from headwater.cleaning.observed import observe
 from headwater.cleaning.opinions import Features, against, disputed, opinions
 from headwater.cleaning.suspects import Suspects, refuse_reserved
+from headwater.distributed import present
 from headwater.engine import memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators import TracInCP, TracInCPBase
@@ -129,6 +130,11 @@ def suspects_of(
     given = None if labels is None else torch.as_tensor(labels).long().cpu()
     budget = memory_budget_bytes(parts.memory_budget) // 2
     length, input_length = lengths(parts.data.count, series.count or 1, budget)
+    ranks = present()
+    if ranks is not None:
+        # Each looks by itself; what depends on a rank's own memory has to be the same on all.
+        told = ranks.gathered_object((length, input_length))
+        length, input_length = (min(one) for one in zip(*told, strict=True))
     seen = observe(
         looked_at,
         given,
@@ -140,6 +146,8 @@ def suspects_of(
     independent = seen.predicted[-1] if others.mean is None else others.mean.argmax(dim=1)
     agreements = agreement(seen.predicted, independent)
     places, reason = chosen(agreements, seen.names, n_checkpoints, len(seen.labels))
+    if ranks is not None:
+        places, reason = ranks.gathered_object((places, reason))[0]
     chosen_parts = looked_at.with_series(series.picked(places))
     signals = {
         "loss": seen.losses[places].mean(dim=0),

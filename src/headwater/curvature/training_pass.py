@@ -131,10 +131,10 @@ class TrainingPass:
 
     def same_plan(self, ranks: Ranks) -> bool:
         """Whether all ranks capture parameters in the same way; from now on they do."""
-        found = ranks.gathered_object(sorted(self._capture.fallback))
-        everywhere = {name for names in found for name in names}
-        self._capture.leave_to_fallback(everywhere, "so it is on another rank")
-        return all(set(names) == everywhere for names in found)
+        found = ranks.gathered_object(self._capture.learned)
+        for learned in found:
+            self._capture.learn(learned)
+        return all(learned == self._capture.learned for learned in found)
 
     def _gradients(
         self, task: Task, use: Callable[[Gradients], None], stage: str, turns: Turns | None

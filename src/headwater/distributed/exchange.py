@@ -67,7 +67,7 @@ class Exchange(Turns):
             self.finish()
         except (RankError, StartAnew):
             raise
-        except BaseException as error:
+        except Exception as error:
             self.fail(error)
             raise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # For how long ranks wait for one that hasn't asked for the same answer.
 _PATIENCE = timedelta(seconds=60)
 _DEAD_WITHIN = 5.0
+_LOOK_EVERY = 0.05
 
 _alone: ContextVar[bool] = ContextVar("headwater_alone", default=False)
 # The default group that a group for the CPU was made beside, and that.
@@ -236,26 +238,17 @@ def lost_rank(ranks: Ranks) -> Iterator[None]:
 
 
 def _died(place: _Place) -> bool:
+    # A process that is being killed closes its connections before it is gone.
+    deadline = time.monotonic() + _DEAD_WITHIN
     try:
         process = psutil.Process(place.pid)
-        if process.create_time() != place.begun:
-            return True
-        if not _ended(process):
-            # A process that is being killed closes its connections before it is gone.
-            process.wait(_DEAD_WITHIN)
-        return True
+        while process.create_time() == place.begun and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_EVERY)
     except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        # It may have ended in the meantime, and nobody taken note of it yet.
-        return _ended(process)
-
-
-def _ended(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+        pass
+    return True
 
 
 def _first_line(error: BaseException) -> str:

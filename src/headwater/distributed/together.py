@@ -49,7 +49,7 @@ class Together:
             together.told(None)
         except RankError:
             raise
-        except BaseException as error:
+        except Exception as error:
             with suppress(RankError):
                 together._gathered(_FAILED, f"{type(error).__name__}: {error}")
             raise
