@@ -373,8 +373,7 @@ class GradientStore:
             writer.clean(self._manifest)
 
     def _query_task(self, inputs: Any, targets: Any) -> tuple[Task, Any]:
-        arguments = self._estimator._arguments(inputs)
-        return self._estimator._query_task(arguments, targets)
+        return self._estimator._query_task(self._estimator._arguments(inputs), targets)
 
     def _show(self, manifest: Manifest) -> None:
         self._snapshot = snapshot_of(self._parts, manifest, self._folder.open_shards(manifest))
@@ -407,7 +406,6 @@ class GradientStore:
         if self._manifest.complete and not filling.at_once:
             return True
         filled = filling.filled(writer, capture, self._manifest, free_bytes(self.path))
-        if filled is None:
-            return False
-        self._commit(writer, filled, filling.together)
-        return True
+        if filled is not None:
+            self._commit(writer, filled, filling.together)
+        return filled is not None
