@@ -6,7 +6,8 @@ the checkpoint's rows are read from the file by the rank that holds them. The fi
 whole model in one process, made and asked in the same way. The scores are held against its own.
 
 Memory is the growth of the resident set to its highest, from before the model is made, the pages
-of the mapped checkpoint file among it.
+of the mapped checkpoint file among it. The C library is told (MALLOC_MMAP_THRESHOLD_) to give large
+blocks back to the system: by itself it keeps those that were gathered, many of them.
 
 Usage: python -m benchmarks.sharded [--worlds 1 2 3] [--width 768] [--layers 6]
 """
@@ -98,7 +99,7 @@ def measured(world: int, folder: Path, width: int, layers: int) -> list[dict[str
         subprocess.Popen(
             [*command, "--rank", str(place), "--world", str(world)],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "262144"},
         )
         for place in range(ranks)
     ]
