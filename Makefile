@@ -53,6 +53,7 @@ bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.against_plain
 	.venv-bench/bin/python -m benchmarks.against_peers --json $(BENCH)/peers.json --markdown $(PAGE)
 	.venv-bench/bin/python -m benchmarks.scaling --json $(BENCH)/scaling.json --markdown $(PAGE)
+	.venv-bench/bin/python -m benchmarks.ranks
 	.venv-bench/bin/python -m benchmarks.ekfac
 	.venv-bench/bin/python -m benchmarks.store_forms
 	.venv-bench/bin/python -m benchmarks.store_million
