@@ -95,7 +95,7 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
         seed=asked.seed,
         checkpoints=asked.checkpoints,
         others=asked.others,
-        likelihood="categorical",
+        likelihood=setting.likelihood,
     ) as run:
         left_out = _left_out(setting, parts) if setting.linear else None
         for name, method in methods.items():
@@ -214,7 +214,7 @@ def _by_detection(
             kind=kind,  # type: ignore[arg-type]
             seeds=range(asked.seeds),
             checkpoints=asked.checkpoints,
-            likelihood="categorical",
+            likelihood=setting.likelihood,
         )
         for name, one in found.items():
             row = rows.setdefault(name, {"title": one.title})

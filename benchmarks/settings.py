@@ -16,6 +16,8 @@ from headwater.evaluation import Recipe, RecipeRetraining
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headwater.curvature.find_likelihood import LikelihoodName
+
 Examples = tuple[Tensor, Tensor]
 
 _WINDOW = 64
@@ -35,6 +37,7 @@ class Setting:
         training: N.
         queries: Q, and as many for tuning.
         labels: whether examples have labels that could be wrong.
+        likelihood: what the loss is the negative logarithm of, for curvature by drawn labels.
         linear: whether it is a linear model, of which leave-one-out is known exactly.
     """
 
@@ -47,6 +50,7 @@ class Setting:
     training: int
     queries: int
     labels: bool = True
+    likelihood: LikelihoodName = "categorical"
     linear: bool = False
 
     def retraining(
@@ -200,6 +204,7 @@ SETTINGS = {
             training=1000,
             queries=100,
             labels=False,
+            likelihood="categorical-last",
         ),
     )
 }

@@ -13,7 +13,7 @@ from torch.nn.functional import (
 )
 
 from headwater import EKFAC, CurvatureError, InfluenceFunction
-from headwater.curvature.find_likelihood import find_likelihood
+from headwater.curvature.find_likelihood import find_likelihood, named_likelihood
 from headwater.tasks import CausalLanguageModelling, LossTask
 from tests.curvature.models import CASES, made
 
@@ -155,3 +155,13 @@ def test_squared_error_of_one_output_each() -> None:
     )
     found = covariance(likelihood, outputs, (None, torch.zeros(DRAWS, 1)))
     assert 1.95 < float(found) < 2.05
+
+
+def test_classes_along_the_last_axis_have_a_name_of_their_own():
+    outputs = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1)).double()
+    index = torch.arange(3)
+    drawn = named_likelihood("categorical-last").draw(outputs, None, index, 2)
+    # Each position's gradient is its probabilities less a one at the class that was drawn.
+    torch.testing.assert_close(drawn.sum(dim=2), torch.zeros(3, 5).double())
+    turned = named_likelihood("categorical").draw(outputs.mT, None, index, 2)
+    assert torch.equal(drawn, turned.mT)

@@ -41,7 +41,8 @@ class KroneckerOptions:
             which estimates the Gauss-Newton matrix; or of the "true" labels, the empirical Fisher
             matrix, which works with every loss and is no curvature.
         likelihood: the distribution that labels are drawn from, where the loss is not one that
-            says it by itself.
+            says it by itself: "categorical" has its classes along axis 1 of the output,
+            "categorical-last" along the last, "bernoulli" has logits, "gaussian" squared errors.
         draws: how many labels are drawn for each example; the fit takes so many times as long, and
             scores have less of the draws' noise.
         seed: of the draws.
@@ -141,8 +142,9 @@ def unknown_likelihood(task: Task) -> CurvatureError:
         name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     return CurvatureError(
         f"labels are drawn from the model, and {name} doesn't say from which distribution; pass "
-        f"likelihood='categorical' (softmax over axis 1 of the output), 'bernoulli' (logits) or "
-        f"'gaussian' (squared error), or targets='true' for the empirical Fisher matrix"
+        f"likelihood='categorical' (softmax over axis 1 of the output), 'categorical-last' "
+        f"(over the last), 'bernoulli' (logits) or 'gaussian' (squared error), or targets='true' "
+        f"for the empirical Fisher matrix"
     )
 
 

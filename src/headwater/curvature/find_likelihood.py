@@ -15,10 +15,12 @@ from headwater.tasks import LossTask, SequenceClassification, Task, TokenTask
 from headwater.tasks.huggingface.labels import labels_of
 from headwater.tasks.loss import split_batch
 
-LikelihoodName: TypeAlias = Literal["categorical", "bernoulli", "gaussian"]
+LikelihoodName: TypeAlias = Literal["categorical", "categorical-last", "bernoulli", "gaussian"]
 
 _NAMED: dict[str, Likelihood] = {
     "categorical": Categorical(),
+    # Of outputs (B, positions, classes), as language models have them.
+    "categorical-last": Categorical(axis=-1),
     "bernoulli": Bernoulli(),
     "gaussian": Gaussian(),
 }
