@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from headwater import InputError, TracInCP, TracInCPFast
+from tests.distributed.as_rank import as_rank
 
 N, Q = 26, 3
 
@@ -160,22 +159,7 @@ JOBS = {
 
 
 def main() -> None:
-    job, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'meeting'}",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        found = JOBS[job](folder)
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-    torch.save(found, folder / f"rank-{rank}.pt")
-    if job in ("answers", "methods"):
-        dist.destroy_process_group()
+    as_rank(lambda job, folder: JOBS[job](folder), leaves=lambda job: job in ("answers", "methods"))
 
 
 if __name__ == "__main__":

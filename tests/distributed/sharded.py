@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +23,7 @@ from torch.utils.data import Dataset, TensorDataset
 from benchmarks.models import Decoder
 from headwater import GradCos, InfluenceFunction, TracInCP, TracInCPFast
 from headwater.distributed import alone
+from tests.distributed.as_rank import as_rank
 
 N, Q, LENGTH = 11, 3, 6
 
@@ -395,19 +394,10 @@ JOBS: dict[str, Callable[[], Any]] = {
 
 
 def main() -> None:
-    jobs, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'meeting'}",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=60),
+    as_rank(
+        lambda jobs, folder: {job: _said(JOBS[job]) for job in jobs.split(",")},
+        leaves=lambda jobs: True,
     )
-    found = {job: _said(JOBS[job]) for job in jobs.split(",")}
-    torch.save(found, folder / f"rank-{rank}.pt")
-    with suppress(Exception):
-        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -16,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from headwater import TRAK, GradientStore, Projected, TracInCP
 from headwater.estimators.stored import writing
+from tests.distributed.as_rank import as_rank
 from tests.distributed.jobs import N, Stream, checkpoints, net, queries, rows
 
 # Not among the examples that a store is compared by; in a run of the second turn of 2 and 3 ranks.
@@ -196,22 +195,7 @@ JOBS = {
 
 
 def main() -> None:
-    job, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'meeting'}",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        found = JOBS[job](folder)
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-    torch.save(found, folder / f"rank-{rank}.pt")
-    if job == "everything":
-        dist.destroy_process_group()
+    as_rank(lambda job, folder: JOBS[job](folder), leaves=lambda job: job == "everything")
 
 
 if __name__ == "__main__":

@@ -234,10 +234,10 @@ def test_a_store_behind_a_web_server(tmp_path):
     ("place", "is_one"),
     [
         ("s3://bucket/grads", True),
-        ("file:///tmp/grads", True),
+        ("file:///data/grads", True),
         ("zip://grads::s3://bucket/a.zip", True),
         ("grads", False),
-        ("/tmp/grads", False),
+        ("/data/grads", False),
         ("C:\\grads", False),
         ("C:/grads", False),
         (None, False),

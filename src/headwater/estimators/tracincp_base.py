@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
-from torch.utils.data import default_collate
 
 from headwater.adapters import adapter_parameters
-from headwater.capture import eager
 from headwater.checkpoints import BoundSeries, default_checkpoints_load_func
 from headwater.distributed import refuse_sharding
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.errors import InputError
 from headwater.estimators.asked import scores_of
+from headwater.estimators.collation import collation
 from headwater.estimators.data_influence import DataInfluence
 from headwater.estimators.description import described
 from headwater.estimators.misplaced import (
@@ -127,6 +126,7 @@ class TracInCPBase(DataInfluence):
         self.collate_fn = collate_fn
         self._given_task = task
         self._loss_task = self._as_task(loss_fn)
+        self._collation = collation(self._loss_task, model, collate_fn)
         stored = isinstance(influence_src_dataset, (str, Path))
         if stored and checkpoints is None:
             checkpoints = iter(())
@@ -382,14 +382,6 @@ class TracInCPBase(DataInfluence):
         return TrainingData(dataset, batch_size, self._collation)
 
     @property
-    def _collation(self) -> Callable[[list[Any]], Any]:
-        stacks = self.collate_fn is None and self._loss_task.stacks_rows()
-        return default_collate if stacks else self._collate
-
-    def _collate(self, examples: list[Any]) -> Any:
-        return self._loss_task.collate(eager(self.model), examples, self.collate_fn)
-
-    @property
     def _batched_loss(self) -> bool | None:
         """Whether `loss_fn` is expected to reduce over its batch; None leaves it to show it."""
         return False
@@ -400,7 +392,7 @@ class TracInCPBase(DataInfluence):
             refuse_misplaced_queries(part)
         if self._given_task is not None:
             rows = rows_of(inputs[0])
-            return self._given_task, inputs[0] if rows is None else self._collate(rows)
+            return self._given_task, inputs[0] if rows is None else self._collation(rows)
         task = self._loss_task if targets is not None else ModelOutput()
         return task, (*inputs, targets)
 
