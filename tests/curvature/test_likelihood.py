@@ -12,7 +12,7 @@ from torch.nn.functional import (
     nll_loss,
 )
 
-from headwater import EKFAC, CurvatureError, InfluenceFunction
+from headwater import EKFAC, KFAC, CurvatureError, InfluenceFunction
 from headwater.curvature.find_likelihood import find_likelihood, named_likelihood
 from headwater.tasks import CausalLanguageModelling, LossTask
 from tests.curvature.models import CASES, made
@@ -165,3 +165,40 @@ def test_classes_along_the_last_axis_have_a_name_of_their_own():
     torch.testing.assert_close(drawn.sum(dim=2), torch.zeros(3, 5).double())
     turned = named_likelihood("categorical").draw(outputs.mT, None, index, 2)
     assert torch.equal(drawn, turned.mT)
+
+
+@pytest.mark.parametrize("classes_last", [True, False])
+def test_classes_along_the_other_axis_are_refused_where_no_shape_tells(classes_last):
+    class Texts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(6, 5)
+            self.head = nn.Linear(5, 4)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            logits = self.head(self.embedding(ids))
+            return logits if classes_last else logits.mT
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        logits = outputs.mT if classes_last else outputs
+        return cross_entropy(logits, targets, reduction="none").mean(dim=1)
+
+    torch.manual_seed(3)
+    # As many positions as classes.
+    texts, labels = torch.randint(6, (7, 4)), torch.randint(4, (7, 4))
+    model = Texts()
+
+    def fit(likelihood) -> None:
+        InfluenceFunction(
+            model,
+            [(text, label) for text, label in zip(texts, labels, strict=True)],
+            loss_fn=loss,
+            curvature=KFAC(likelihood=likelihood),
+        ).fit()
+
+    right, wrong = "categorical-last", "categorical"
+    if not classes_last:
+        right, wrong = wrong, right
+    fit(right)
+    with pytest.raises(CurvatureError, match=f"Pass likelihood='{right}'"):
+        fit(wrong)

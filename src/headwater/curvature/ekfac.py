@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from headwater.curvature.block_inverse import BlockInverse, Blocks
+from headwater.curvature.classes_axis import refuse_other_axis
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.damping import Damping, RelativeDamping, checked_damping
 from headwater.curvature.factors_file import read_factors, write_factors
@@ -18,6 +21,7 @@ from headwater.curvature.find_likelihood import (
     named_likelihood,
 )
 from headwater.curvature.kronecker_fit import KroneckerFit
+from headwater.curvature.likelihood import Categorical
 from headwater.curvature.sampled_task import SampledTask
 from headwater.distributed import present
 from headwater.errors import CurvatureError
@@ -77,12 +81,17 @@ class KroneckerOptions:
         """What is differentiated for the factors, one for each draw.
 
         Raises:
-            CurvatureError: the loss isn't known, and the likelihood not said.
+            CurvatureError: the loss isn't known, and the likelihood not said; or the one that was
+                said has its classes along another axis than the loss.
         """
         if self.targets == "true":
             return [training.task]
         if self.likelihood is not None:
             likelihood = named_likelihood(self.likelihood)
+            if isinstance(likelihood, Categorical):
+                with closing(training.again()) as batches:
+                    for batch in islice(batches, 1):
+                        refuse_other_axis(likelihood.axis, training.task, training.net, batch)
         else:
             found = find_likelihood(training.task, training.net)
             if found is None:

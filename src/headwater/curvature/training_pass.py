@@ -166,7 +166,7 @@ class TrainingPass:
         with self._begun(stage, None) as (session, bar):
             yield from self._all(session, bar, None)
 
-    def again(self) -> Iterator[Any]:
+    def again(self) -> Generator[Any, None, None]:
         """Every batch, at the model's present weights: those of the pass before, or of a run."""
         device = next(self.net.parameters()).device
         for batch in self.data.batches(self._batch_size or self.data.batch_size or 64):
