@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from headwater.distributed.turns import BATCH, ENDED, StartAnew, Turns
+from headwater.distributed.turns import BATCH, ENDED, MOST_BATCHES, StartAnew, Told, Turns
 from headwater.errors import RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from headwater.distributed.ranks import Ranks
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+# Ranks wait for the slowest at every exchange, so that it should be the slowest of many batches;
+# and a rank that is gone is noticed at the next one.
+_SECONDS_BETWEEN = 0.5
+_MOST_BYTES = 16 * 2**20
 
 
 class _Sink(Protocol):
@@ -28,8 +34,9 @@ class _Sink(Protocol):
 class Exchange(Turns):
     """A sink in front of another one, on every rank.
 
-    Once every rank has its batch's columns, all get all of them, in the order of the data, and hand
-    them on: each rank's own sink sees what a single process would have given it.
+    Once every rank has its batches' columns, all get all of them, in the order of the data, and
+    hand them on: each rank's own sink sees what a single process would have given it. After how
+    many batches they exchange follows from how long the slowest rank took for the last ones.
 
     Args:
         ranks: the processes.
@@ -41,19 +48,24 @@ class Exchange(Turns):
         super().__init__(ranks)
         self._sink = sink
         self._rows = rows
+        self._held: list[Tensor] = []
+        self._batches_between = 1
+        self._begun = time.monotonic()
 
     def add(self, start: int, block: Float[Tensor, "R B"]) -> None:
-        """Takes this rank's next columns.
+        """Takes this rank's next columns; they are handed on by the next exchange.
 
         Raises:
             RankError: another rank failed or died.
             StartAnew: another rank has to start anew.
         """
-        self._round(BATCH, block.detach().cpu())
+        self._held.append(block.detach().cpu())
+        if len(self._held) >= self._batches_between:
+            self._round(BATCH)
 
     def finish(self) -> None:
         """Takes part until every rank has handed in its columns; raises as `add`."""
-        while self._round(ENDED, torch.empty(self._rows, 0)):
+        while self._round(ENDED):
             pass
 
     @contextmanager
@@ -71,18 +83,38 @@ class Exchange(Turns):
             self.fail(error)
             raise
 
-    def _round(self, what: int, block: Tensor) -> bool:
-        """One turn of every rank; whether there was a column."""
-        told = self._told(what, width=block.shape[1], dtype=_DTYPES.index(block.dtype))
-        widths = [width for _, width, *_ in told]
-        widest = max(widths)
+    def _round(self, what: int) -> bool:
+        """Every rank's columns that it holds; whether there was one."""
+        held, self._held = self._held, []
+        took = int((time.monotonic() - self._begun) * 1e6)
+        widths = [block.shape[1] for block in held]
+        dtype = _DTYPES.index(held[0].dtype) if held else 0
+        told = self._told(Told(what, widths, dtype, took))
+        widest = max(sum(each.widths) for each in told)
         if not widest:
             return False
-        dtype = _DTYPES[next(place for _, width, place, _ in told if width)]
-        mine = torch.zeros(self._rows, widest, dtype=dtype)
-        mine[:, : block.shape[1]] = block
-        for part, width in zip(self._ranks.gathered(mine), widths, strict=True):
-            if width:
-                self._sink.add(self._end, part[:, :width])
-                self._end += width
+        known = _DTYPES[next(each.dtype for each in told if any(each.widths))]
+        mine = torch.zeros(self._rows, widest, dtype=known)
+        if held:
+            mine[:, : sum(widths)] = torch.cat(held, dim=1)
+        found = self._ranks.gathered(mine)
+        by_rank = [
+            columns[:, : sum(each.widths)].split(list(each.widths), dim=1)
+            for columns, each in zip(found, told, strict=True)
+        ]
+        # Batches were dealt out in turn.
+        for turn in zip(*by_rank, strict=True):
+            for block in turn:
+                if block.shape[1]:
+                    self._sink.add(self._end, block)
+                    self._end += block.shape[1]
+        self._wait_longer(told, mine.nbytes * self.size)
         return True
+
+    def _wait_longer(self, told: Sequence[Told], nbytes: int) -> None:
+        """Settles after how many batches the next exchange is; on every rank alike."""
+        slowest = max(each.number for each in told) / 1e6
+        by_time = _SECONDS_BETWEEN / max(slowest, 1e-6)
+        more = self._batches_between * min(by_time, _MOST_BYTES / nbytes)
+        self._batches_between = max(1, min(int(more), MOST_BATCHES))
+        self._begun = time.monotonic()

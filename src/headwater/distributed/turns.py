@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +12,41 @@ from headwater.errors import RankError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from headwater.distributed.ranks import Ranks
 
 BATCH, ENDED, _ANEW, _FAILED, _NUMBER = range(5)
+# So many batches of a rank can be told of in one message.
+MOST_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a rank comes to a turn with.
+
+    Attributes:
+        what: why it comes.
+        widths: how many columns or examples each of its batches has.
+        dtype: of columns, as a number.
+        number: whatever is to be agreed on.
+    """
+
+    what: int
+    widths: Sequence[int] = ()
+    dtype: int = 0
+    number: int = 0
+
+    def packed(self) -> Tensor:
+        """As a tensor, of one shape for all."""
+        widths = [*self.widths, *[0] * (MOST_BATCHES - len(self.widths))]
+        return torch.tensor([self.what, self.dtype, self.number, *widths])
+
+    @classmethod
+    def unpacked(cls, tensor: Tensor) -> Told:
+        """From what `packed` gave."""
+        what, dtype, number, *widths = tensor.tolist()
+        return cls(what, widths, dtype, number)
 
 
 class StartAnew(Exception):
@@ -48,7 +81,7 @@ class Turns:
 
     def agreed(self, number: int) -> int:
         """The first rank's number; raises as `place`."""
-        return self._told(_NUMBER, number=number)[0][3]
+        return self._told(Told(_NUMBER, number=number))[0].number
 
     def place(self, size: int) -> int:
         """Where this rank's next batch begins in the training data.
@@ -73,36 +106,28 @@ class Turns:
 
     def start_anew(self) -> None:
         """Lets the others know that this rank has to start anew; raises RankError."""
-        self._told(_ANEW, may_start_anew=True)
+        self._told(Told(_ANEW), may_start_anew=True)
 
     def fail(self, error: BaseException) -> None:
         """Lets the others know of an error, so that they don't wait."""
-        self._told(_FAILED, error=f"{type(error).__name__}: {error}", may_start_anew=True)
+        self._told(Told(_FAILED), error=f"{type(error).__name__}: {error}", may_start_anew=True)
 
     def _turn(self, what: int, size: int) -> list[int]:
         """How many examples every rank has in this turn."""
-        return [width for _, width, *_ in self._told(what, width=size)]
+        return [told.widths[0] for told in self._told(Told(what, [size]))]
 
     def _told(
-        self,
-        what: int,
-        *,
-        width: int = 0,
-        dtype: int = 0,
-        number: int = 0,
-        error: str | None = None,
-        may_start_anew: bool = False,
-    ) -> list[list[int]]:
-        """What every rank comes with: of which kind, how many columns, their dtype, a number."""
-        header = torch.tensor([what, width, dtype, number])
-        told: list[list[int]] = [one.tolist() for one in self._ranks.gathered(header)]
-        failed = [rank for rank, (kind, *_) in enumerate(told) if kind == _FAILED]
+        self, mine: Told, *, error: str | None = None, may_start_anew: bool = False
+    ) -> list[Told]:
+        """What every rank comes with."""
+        told = [Told.unpacked(one) for one in self._ranks.gathered(mine.packed())]
+        failed = [rank for rank, other in enumerate(told) if other.what == _FAILED]
         if failed:
             errors = self._ranks.gathered_object(error)
             if error is None:
                 raise RankError(
                     f"rank {failed[0]} stopped: {errors[failed[0]]}", ranks=(failed[0],)
                 )
-        if not may_start_anew and any(kind == _ANEW for kind, *_ in told):
+        if not may_start_anew and any(other.what == _ANEW for other in told):
             raise StartAnew
         return told
