@@ -12,8 +12,8 @@ import click
 
 from headwater.cli.answers import show_json
 from headwater.cli.notices import say
+from headwater.cli.output_file import refuse_unwritable
 from headwater.cli.text import aligned, wrapped
-from headwater.errors import InputError
 from headwater.files import replacing
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def parsed_table(ctx: click.Context, param: click.Parameter, value: Path | None)
     """
     if value is not None and value.suffix not in SUFFIXES:
         raise click.BadParameter(f"{str(value)!r} ends in none of {', '.join(SUFFIXES)}")
-    if value is not None and not value.resolve().parent.is_dir():
-        raise InputError(f"--out {value}: there is no folder {value.parent}; make it first")
+    refuse_unwritable(value)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,16 @@ def refuse_unwritable(path: Path | None, *, option: str = "--out") -> None:
         option: which one names it.
 
     Raises:
-        InputError: its folder doesn't exist, or it is a folder.
+        InputError: its folder doesn't exist or takes no files, or it is a folder.
         MissingDependencyError: pyarrow isn't installed.
     """
     if path is None or not is_first():
         return
-    if not path.resolve().parent.is_dir():
+    folder = path.resolve().parent
+    if not folder.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: nothing can be written to the folder {path.parent}")
     if path.is_dir():
         raise InputError(f"{option} {path} is a folder; name a file")
     if path.suffix == ".parquet":

@@ -10,7 +10,7 @@ from headwater.estimators.streamed import Streamed
 from headwater.files import replacing
 from headwater.report.findings import Findings, find
 from headwater.report.options import Options
-from headwater.report.page import render, signed_with_page
+from headwater.report.page import refuse_missing, render, signed_with_page
 from headwater.report.page_data import page_data
 from headwater.report.provenance import citation
 from headwater.report.record import record_of
@@ -182,14 +182,16 @@ class Report:
         file = Path(path)
         if file.suffix.lower() not in (".html", ".htm"):
             file = file / PAGE
-        page = self.html()
+        # First, so that a folder that can't be made costs no work.
         file.parent.mkdir(parents=True, exist_ok=True)
+        page = self.html()
         with replacing(file) as temporary:
             temporary.write_text(page, encoding="utf-8")
         return file
 
     def _page(self) -> tuple[str, dict[str, Any]]:
         if self._made is None:
+            refuse_missing()
             findings: Findings = find(
                 self._estimator,
                 self._parts,

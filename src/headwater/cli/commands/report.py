@@ -130,8 +130,8 @@ def report(
         show_progress=progress,
         **settings,
     )
-    made.html()
     if not is_first():
+        made.html()
         return
     file = made.write(out)
     click.echo(

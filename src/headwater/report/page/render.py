@@ -66,6 +66,12 @@ def render(data: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     return page
 
 
+def refuse_missing() -> None:
+    """Raises MissingDependencyError where a page could not be rendered in the end."""
+    _environment()
+    chart_library()
+
+
 def _hash(script: str) -> str:
     # As the parser of HTML hands it to the browser, with line ends of one kind.
     digest = hashlib.sha256(script.replace("\r\n", "\n").encode()).digest()
