@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # larger one; below some dozens of examples the cost of calling operators shows.
 CACHE_BYTES = 32 * 2**20
 LARGEST = 512
+# Queries are read from memory anew for every batch: with fewer examples than that the products with
+# them take longer than activations that don't stay in cache cost.
+LEAST = 16
 
 
 class _LargestOutput(TorchDispatchMode):
@@ -54,7 +57,7 @@ def fitting_batch_size(
 ) -> int:
     """The largest round number of examples whose activations stay within cache and budget.
 
-    Round are powers of two and what lies half-way between them.
+    Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and what lies half-way between them.
 
     Measured as what autograd keeps for the backward pass of a batch, or as the largest input and
     output of an operator where that is more: before the first selected layer nothing is kept.
@@ -85,7 +88,8 @@ def fitting_batch_size(
     itemsize = torch.finfo(total.dtype).bits // 8
     held = max(sum(kept.values()), 2 * largest.nbytes)
     each = held / max(1, size) + extra_numbers * itemsize
-    fitting = max(1, int(min(CACHE_BYTES, budget) / max(1.0, each)))
+    affordable, in_cache = (int(size / max(1.0, each)) for size in (budget, CACHE_BYTES))
+    fitting = max(1, min(affordable, max(LEAST, in_cache)))
     power = 1 << (fitting.bit_length() - 1)
     between = power + power // 2
     return min(LARGEST, between if fitting >= between else power)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Examples on which the size of a batch is measured.
 _SAMPLE = 4
 # Of the first batch, the examples that are held against autograd, where they can be cut out of it.
-_SETTLED_ON = 64
+_SETTLED_ON = 16
 
 
 @dataclass
