@@ -25,6 +25,7 @@ from benchmarks import machine, page
 from benchmarks.memory import peak_bytes
 from benchmarks.results_page import tables
 from benchmarks.settings import SETTINGS, Setting, Split, split
+from benchmarks.time_limit import TookTooLong, within
 from headwater.errors import HeadwaterError
 from headwater.evaluation import (
     METHODS,
@@ -100,12 +101,14 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
         left_out = _left_out(setting, parts) if setting.linear else None
         for name, method in methods.items():
             if method.has_scores:
-                chosen, how = _tuned(method, run, retraining, folder, parts, asked)
-                rows[name] = {
-                    "title": method.title,
-                    **how,
-                    **_by_scores(chosen, run, bank, parts, left_out),
-                }
+                rows[name] = {"title": method.title}
+                try:
+                    chosen, how = _tuned(method, run, retraining, folder, parts, asked)
+                    with within(asked.limit):
+                        found = _by_scores(chosen, run, bank, parts, left_out)
+                    rows[name].update(how | found)
+                except TookTooLong as error:
+                    rows[name]["failure"] = str(error)
                 _say(f"  {method.title}: {rows[name]}")
     if setting.labels and asked.seeds:
         for name, found in _by_detection(setting, methods, parts, asked).items():
@@ -142,7 +145,8 @@ def _tuned(
     candidates = {}
     for label, make in ways.items():
         try:
-            candidates[label] = make(run).influence(inputs, targets)
+            with within(asked.limit):
+                candidates[label] = make(run).influence(inputs, targets)
         except HeadwaterError as error:  # noqa: PERF203 - the others are still candidates
             _say(f"  {method.title}, {label}: {error}")
     if not candidates:
@@ -268,6 +272,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--others", type=int, default=4, help="runs beside the first")
     parser.add_argument("--seeds", type=int, default=5, help="runs with wrong labels; 0 for none")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=900.0,
+        help="seconds for a method's scores; one that takes longer is listed without figures",
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--training", type=int, help="fewer training examples, to try it out")
     parser.add_argument("--queries", type=int, help="fewer queries, to try it out")
