@@ -80,6 +80,8 @@ def estimators():
     by_twos = [[i, i + 1] for i in range(0, N, 2)]
     sources = {
         "data set": (data, {"batch_size": 3}),
+        # Ranks exchange the columns of several of these at a time.
+        "one by one": (data, {"batch_size": 1}),
         "loader": (DataLoader(data, batch_size=4), {}),
         "stacking loader": (DataLoader(data, batch_size=5, collate_fn=_stacked), {}),
         "sampler": (DataLoader(data, batch_sampler=by_twos), {}),

@@ -1,0 +1,19 @@
+import time
+
+import pytest
+
+from benchmarks.time_limit import TookTooLong, within
+
+
+def test_what_takes_too_long_is_interrupted():
+    begun = time.monotonic()
+    with pytest.raises(TookTooLong, match="took longer than 0 s"), within(0.05):
+        while True:
+            time.sleep(0.001)
+    assert time.monotonic() - begun < 30
+
+
+def test_what_is_in_time_goes_on():
+    with within(0.2):
+        pass
+    time.sleep(0.3)
