@@ -8,8 +8,7 @@ from benchmarks.time_limit import TookTooLong, within
 def test_what_takes_too_long_is_interrupted():
     begun = time.monotonic()
     with pytest.raises(TookTooLong, match="took longer than 0 s"), within(0.05):
-        while True:
-            time.sleep(0.001)
+        time.sleep(60)
     assert time.monotonic() - begun < 30
 
 

@@ -57,8 +57,8 @@ def fitting_batch_size(
 ) -> int:
     """The largest round number of examples whose activations stay within cache and budget.
 
-    Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and what
-    lies half-way between them.
+    Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and
+    what lies half-way between them.
 
     Measured as what autograd keeps for the backward pass of a batch, or as the largest input and
     output of an operator where that is more: before the first selected layer nothing is kept.
