@@ -19,5 +19,6 @@ def test_two_processes_against_one():
     assert [line.split(": ")[0] for line in lines] == [
         "W1, N = 64, all scores",
         "W1, N = 64, self-influence",
+        "W1, N = 64, plain passes that exchange nothing",
     ]
     assert all("2 processes are " in line for line in lines)
