@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import Capture
 from headwater.distributed import Together
 from headwater.errors import InputError, StoreMismatchError
-from headwater.estimators.asked import scores_of
-from headwater.estimators.description import described
 from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
+from headwater.estimators.stored.attributed import scores_with_meaning
 from headwater.estimators.stored.beginning import refuse_ranks, refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
@@ -25,11 +24,7 @@ from headwater.estimators.stored.binding import (
     parts_of,
     path_of,
 )
-from headwater.estimators.stored.example_ids import (
-    ids_to_delete,
-    refuse_odd_ids,
-    refuse_other_ids,
-)
+from headwater.estimators.stored.example_ids import ids_to_delete, refuse_odd_ids, refuse_other_ids
 from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.several import (
@@ -40,11 +35,7 @@ from headwater.estimators.stored.several import (
 )
 from headwater.estimators.stored.store_files import store_info
 from headwater.estimators.stored.vector_snapshot import snapshot_of
-from headwater.estimators.stored.writing import (
-    DTYPES,
-    Filling,
-    free_bytes,
-)
+from headwater.estimators.stored.writing import DTYPES, Filling, free_bytes
 from headwater.forms import Projected
 from headwater.store import StoreFolder, is_url, send, workshop
 
@@ -290,21 +281,14 @@ class GradientStore:
         if inputs is not None:
             task, batch = self._query_task(inputs, targets)
             question = Question.of(task, batch)
-        snapshot = self._snapshot
-        has_task = self._estimator._given_task is not None
-        return scores_of(
-            lambda question, sink, bounded: snapshot.stream(question, sink),
+        return scores_with_meaning(
+            self._snapshot,
+            self._estimator,
+            self.path,
             question,
-            len(self),
-            estimator={
-                **described(self._estimator, store=self.path, count=len(self)),
-                **{key: self._manifest.binding[key] for key in ("form", "dtype")},
-            },
+            of_outputs=targets is None,
             examples=examples,
             queries=queries,
-            ids=self.ids,
-            measured="loss" if has_task or targets is not None else "output",
-            wording=self._estimator._wording,
         )
 
     def append(
