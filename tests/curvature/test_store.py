@@ -30,6 +30,18 @@ def test_answers_from_a_store_need_no_training_data(tmp_path, name: str) -> None
     torch.testing.assert_close(asked.over_queries().tensor()[0], scores.sum(dim=0))
 
 
+def test_a_named_likelihood_needs_no_training_data_once_there_are_factors(tmp_path) -> None:
+    found = made(CASES["linear"])
+    curvature = EKFAC(factors=tmp_path / "factors", likelihood="categorical")
+    estimator = InfluenceFunction(
+        found.model, found.dataset, LOSS, curvature=curvature, batch_size=4
+    )
+    scores = estimator.influence(*found.queries)
+    estimator.store_gradients(tmp_path / "store", dtype="float64")
+    stored = InfluenceFunction(found.model, tmp_path / "store", LOSS, curvature=curvature)
+    torch.testing.assert_close(stored.influence(*found.queries), scores)
+
+
 def test_a_store_without_factors_or_of_another_model_is_refused(tmp_path) -> None:
     found = made(CASES["linear"])
     curvature = EKFAC(factors=tmp_path / "factors")

@@ -53,6 +53,21 @@ class Stream(IterableDataset):
         return iter([(torch.zeros(64), 0)])
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("file/report", "is a file, and no folder"), ("folder.html", "is a folder; name a file")],
+)
+def test_a_place_that_nothing_can_be_written_to_costs_no_work(
+    run, tmp_path, monkeypatch, place, said
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.html").mkdir()
+    report = run.report()
+    monkeypatch.setattr(type(report), "html", lambda self: pytest.fail("it went to work"))
+    with pytest.raises(InputError, match=said):
+        report.write(tmp_path / place)
+
+
 def test_streams_and_generators_and_other_estimators(run):
     loss = nn.CrossEntropyLoss(reduction="none")
     streamed = TracInCP(linear(), Stream(), run.checkpoints, loss_fn=loss)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from headwater.cli.launched import is_first
 from headwater.errors import InputError
+from headwater.files import refuse_unwritable as in_its_folder
 from headwater.results import Scores
 from headwater.results.optional import import_optional
 
@@ -43,13 +43,12 @@ def refuse_unwritable(path: Path | None, *, option: str = "--out") -> None:
     """
     if path is None or not is_first():
         return
-    folder = path.resolve().parent
-    if not folder.is_dir():
+    if not path.resolve().parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: nothing can be written to the folder {path.parent}")
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder; name a file")
+    try:
+        in_its_folder(path)
+    except InputError as error:
+        raise InputError(f"{option} {error}") from None
     if path.suffix == ".parquet":
         import_optional("pyarrow", "writing Parquet")
 

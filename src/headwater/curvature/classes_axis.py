@@ -30,17 +30,16 @@ def refuse_other_axis(axis: int, task: Task, model: nn.Module, batch: Any) -> No
 
     Args:
         axis: of the likelihood's classes: 1 or -1.
-        task, model: whose loss it is.
+        task, model: whose loss it is; the model is borrowed.
         batch: some examples.
 
     Raises:
         CurvatureError: the classes are along the other axis.
     """
-    with torch.enable_grad():
-        parts = split(task, model, batch)
-        if parts.outputs.dim() < 3 or not parts.losses.requires_grad:
-            return
-        (gradient,) = torch.autograd.grad(parts.losses.sum(), parts.cut)
+    parts = split(task, model, batch)
+    if parts.outputs.dim() < 3 or not parts.losses.requires_grad:
+        return
+    (gradient,) = torch.autograd.grad(parts.losses.sum(), parts.cut)
     if not _adds_up_to_nothing(gradient, axis) and _adds_up_to_nothing(gradient, -axis):
         raise CurvatureError(
             f"likelihood={_NAMES[axis]!r} has its classes along axis {axis} of the output, whose "

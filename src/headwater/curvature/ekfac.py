@@ -20,7 +20,7 @@ from headwater.curvature.find_likelihood import (
     find_likelihood,
     named_likelihood,
 )
-from headwater.curvature.kronecker_fit import KroneckerFit
+from headwater.curvature.kronecker_fit import KroneckerFit, Spectra
 from headwater.curvature.likelihood import Categorical
 from headwater.curvature.sampled_task import SampledTask
 from headwater.distributed import present
@@ -81,17 +81,12 @@ class KroneckerOptions:
         """What is differentiated for the factors, one for each draw.
 
         Raises:
-            CurvatureError: the loss isn't known, and the likelihood not said; or the one that was
-                said has its classes along another axis than the loss.
+            CurvatureError: the loss isn't known, and the likelihood not said.
         """
         if self.targets == "true":
             return [training.task]
         if self.likelihood is not None:
             likelihood = named_likelihood(self.likelihood)
-            if isinstance(likelihood, Categorical):
-                with closing(training.again()) as batches:
-                    for batch in islice(batches, 1):
-                        refuse_other_axis(likelihood.axis, training.task, training.net, batch)
         else:
             found = find_likelihood(training.task, training.net)
             if found is None:
@@ -106,12 +101,20 @@ class KroneckerOptions:
         Raises:
             FactorsMismatchError: the file of factors is of something else.
             FactorsCorruptError: it can't be read.
+            CurvatureError: see `tasks`; or the likelihood has its classes along another axis than
+                the loss.
         """
-        fit = KroneckerFit(
-            training, self.tasks(training), corrected=corrected, largest_factor=self.largest_factor
-        )
+        tasks = self.tasks(training)
+
+        def fitted() -> Spectra:
+            self._refuse_other_axis(training)
+            fit = KroneckerFit(
+                training, tasks, corrected=corrected, largest_factor=self.largest_factor
+            )
+            return fit.spectra()
+
         if self.factors is None:
-            return Blocks(fit.spectra(), training.shapes)
+            return Blocks(fitted(), training.shapes)
         path = Path(self.factors)
         binding = {
             **training.binding(),
@@ -127,12 +130,21 @@ class KroneckerOptions:
         if known if ranks is None else all(ranks.gathered_object(known)):
             device = next(training.net.parameters()).device
             return Blocks(read_factors(path, binding, device), training.shapes)
-        spectra = fit.spectra()
+        spectra = fitted()
         if ranks is None:
             write_factors(path, spectra, binding)
         else:
             ranks.by_the_first(lambda: write_factors(path, spectra, binding))
         return Blocks(spectra, training.shapes)
+
+    def _refuse_other_axis(self, training: TrainingPass) -> None:
+        if self.targets == "true" or self.likelihood is None:
+            return
+        likelihood = named_likelihood(self.likelihood)
+        if isinstance(likelihood, Categorical):
+            with closing(training.again()) as batches:
+                for batch in islice(batches, 1):
+                    refuse_other_axis(likelihood.axis, training.task, training.net, batch)
 
     @property
     def words(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
 from headwater.estimators.streamed import Streamed
-from headwater.files import replacing
+from headwater.files import refuse_unwritable, replacing
 from headwater.report.findings import Findings, find
 from headwater.report.options import Options
 from headwater.report.page import refuse_missing, render, signed_with_page
@@ -178,13 +178,14 @@ class Report:
 
         Raises:
             MissingDependencyError: what the page is made with isn't installed.
+            InputError: nothing can be written there; found out before the work.
         """
         file = Path(path)
         if file.suffix.lower() not in (".html", ".htm"):
             file = file / PAGE
-        # First, so that a folder that can't be made costs no work.
-        file.parent.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable(file)
         page = self.html()
+        file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary:
             temporary.write_text(page, encoding="utf-8")
         return file
