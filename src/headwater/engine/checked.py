@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,16 +23,21 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
-# Examples of a later batch that are held against autograd.
-_LOOKED_AT = 8
+# Examples of a batch that are held against autograd, where they can be cut out of it. The reference
+# is a pass of its own, so that for large examples more would soon cost as much as the answer.
+LOOKED_AT = 4
 
 
 class CheckedCapture:
     """Captures batches, holds them against autograd at doubling distance, and projects them.
 
+    Training batches and queries are counted apart: of either the first is looked at, and the second,
+    the fourth and so on.
+
     Args:
         capture: captures.
         projection: `(gradients, checkpoint's place) -> gradients`, or None.
+        task: what is differentiated for a training example.
         kind: what the examples are called in messages.
 
     Attributes:
@@ -44,15 +50,17 @@ class CheckedCapture:
         capture: Capture,
         projection: Callable[[Gradients, int], Gradients] | None,
         *,
+        task: Task,
         kind: str,
     ) -> None:
         self.checkpoint = 0
         self.halving = Halving()
         self._capture = capture
         self._projection = projection
+        self._task = task
         self._kind = kind
-        self._captured = 0
-        self._next_check = 2
+        self._captured: Counter[str] = Counter()
+        self._settled: dict[str, int] = {}
 
     def __call__(
         self,
@@ -72,13 +80,15 @@ class CheckedCapture:
                 memory; None: where it is known of training batches that they may.
         """
 
+        if may_be_cut is None:
+            may_be_cut = self._capture.batches_can_be_cut and kind == self._kind
+        few = may_be_cut and self.shows_in_few(task, kind)
+
         def compute(part: Any, first: int) -> Gradients:
-            gradients = self._exact(task, part, first=first, kind=kind)
+            gradients = self._exact(task, part, first=first, kind=kind, few=few)
             refuse_non_finite(gradients, first=first, kind=kind)
             return self._projected(gradients)
 
-        if may_be_cut is None:
-            may_be_cut = self._capture.batches_can_be_cut and kind == self._kind
         return Gradients.cat(
             self.halving.parts(compute, task, batch, first=first, kind=kind, may_be_cut=may_be_cut)
         )
@@ -88,35 +98,44 @@ class CheckedCapture:
             return gradients
         return self._projection(gradients, self.checkpoint)
 
-    def _exact(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
-        with noted_batch(kind, first):
-            return self._held_against_autograd(task, batch, first=first, kind=kind)
+    def settled_on(self, size: int, kind: str) -> None:
+        """Takes note that as many examples have been held against autograd already."""
+        self._settled[kind] = size
 
-    def _held_against_autograd(self, task: Task, batch: Any, *, first: int, kind: str) -> Gradients:
-        gradients = self._capture.gradients(task, batch)
-        self._captured += 1
-        if self._captured >= self._next_check:
-            self._next_check *= 2
-            start, stop = self._looked_at(gradients.batch_size, kind)
-            if stop - start < gradients.batch_size:
-                part = task.examples(batch, start, stop, size=gradients.batch_size)
-                some = gradients.examples(start, stop)
-                self._capture.check(some, task, part, first=first + start, kind=kind)
-            else:
-                self._capture.check(gradients, task, batch, first=first, kind=kind)
+    def shows_in_few(self, task: Task, kind: str) -> bool:
+        """Whether a few examples, cut out of a batch that may be cut, are what they are in it.
+
+        Of training batches that is known; queries of the same task are made alike.
+        """
+        return self._capture.batches_can_be_cut and (kind == self._kind or task is self._task)
+
+    def _exact(self, task: Task, batch: Any, *, first: int, kind: str, few: bool) -> Gradients:
+        with noted_batch(kind, first):
+            gradients = self._capture.gradients(task, batch)
+            self._captured[kind] += 1
+            count = self._captured[kind]
+            known = count == 1 and gradients.batch_size <= self._settled.get(kind, 0)
+            if count.bit_count() == 1 and not known:
+                self._hold_against_autograd(
+                    gradients, task, batch, first=first, kind=kind, few=few
+                )
         return gradients
 
-    def _looked_at(self, size: int, kind: str) -> tuple[int, int]:
-        """The examples of a batch that are held against autograd.
+    def _hold_against_autograd(
+        self, gradients: Gradients, task: Task, batch: Any, *, first: int, kind: str, few: bool
+    ) -> None:
+        """All of a batch; or a few, at another place in every batch, in a batch of their own.
 
-        All of them where examples can't be taken out of their batch; else a few, at another place
-        in every batch, in a batch of their own: a gradient that is credited to the wrong example,
-        or depends on the others, shows in few as in many.
+        A gradient that is credited to the wrong example, or depends on the others, shows in few as
+        in many.
         """
-        if not self._capture.batches_can_be_cut or kind != self._kind or size <= _LOOKED_AT:
-            return 0, size
-        start = self._captured * 7919 % (size - _LOOKED_AT + 1)
-        return start, start + _LOOKED_AT
+        size = gradients.batch_size
+        if few and size > LOOKED_AT:
+            start = self._captured[kind] * 7919 % (size - LOOKED_AT + 1)
+            stop = start + LOOKED_AT
+            batch = task.examples(batch, start, stop, size=size)
+            gradients, first = gradients.examples(start, stop), first + start
+        self._capture.check(gradients, task, batch, first=first, kind=kind)
 
     def columns(
         self,
@@ -155,7 +174,8 @@ class CheckedCapture:
         evaluator: Evaluator,
         products: InputProducts | None,
     ) -> Tensor:
-        gradients = self._exact(task, batch, first=start, kind=self._kind)
+        few = self._capture.batches_can_be_cut
+        gradients = self._exact(task, batch, first=start, kind=self._kind, few=few)
         with noted_batch(self._kind, start):
             columns = evaluator(self._projected(gradients), products)
         # A table's products skip the rows that aren't common, and what is not finite there.

@@ -199,7 +199,11 @@ class Run:
         with closing(self._series.visit()) as visits:
             loaded = session.next(visits)
             assert loaded is not None, "a series yields at least one checkpoint"
-            batches = session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
+            batches = session.begin(
+                extra_numbers=2 * quantity.rows,
+                queries=quantity.example_batch,
+                only_once=not self._series.replayable,
+            )
             plan = self._planned(session, quantity)
             if plan.resident:
                 self._resident(session, quantity, sink, loaded, visits, batches)
@@ -223,6 +227,7 @@ class Run:
             session.checked,
             quantity,
             batch_size=session.batch_size,
+            sample=session.sample,
             budget=self._budget,
             checkpoints=self._series.count if self._series.replayable else None,
             weights=weights_nbytes(self._model),

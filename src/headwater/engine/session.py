@@ -10,7 +10,7 @@ from headwater.capture import PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.distributed import reshard
 from headwater.engine.batch_size import fitting_batch_size
-from headwater.engine.checked import CheckedCapture
+from headwater.engine.checked import LOOKED_AT, CheckedCapture
 from headwater.engine.deal import Deal
 from headwater.engine.halving import too_large
 from headwater.engine.noted import noted_batch
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 
 # Examples on which the size of a batch is measured.
 _SAMPLE = 4
-# Of the first batch, the examples that are held against autograd, where they can be cut out of it.
-_SETTLED_ON = 16
 
 
 @dataclass
 class _Beginning:
-    """What rules are settled on: the first batch of training examples, or of queries.
+    """What rules are settled on: the first training examples, or queries.
 
     Attributes:
         smaller: its beginning, of so many examples, where all of it doesn't fit into memory.
@@ -66,6 +64,7 @@ class Session:
     Attributes:
         checked: captures, checks and projects batches at present weights.
         batch_size: examples per batch of a Dataset, once `begin` was called.
+        sample: how many queries to capture for a look at what they are like, likewise.
         task: what is differentiated for a training example.
     """
 
@@ -81,8 +80,9 @@ class Session:
         kind: str,
         ranks: Turns | Together | None = None,
     ) -> None:
-        self.checked = CheckedCapture(capture, projection, kind=kind)
+        self.checked = CheckedCapture(capture, projection, task=task, kind=kind)
         self.batch_size = 0
+        self.sample = 0
         self._model = model
         self._capture = capture
         self._data = data
@@ -108,13 +108,18 @@ class Session:
         extra_numbers: int,
         queries: Callable[[int], tuple[Task, Any] | None] | None = None,
         batch_size: int | None = None,
+        only_once: bool = False,
     ) -> Iterable[Numbered]:
         """All training batches, of a size that is settled now, with rules that fit them.
+
+        Rules are settled on a few examples; the first whole batch is looked at when it is computed,
+        and a rule that doesn't fit there makes it all start anew.
 
         Args:
             extra_numbers: numbers per example that are held beside what capturing takes.
             queries: from a batch size to a task and a batch of queries, or to None.
             batch_size: examples per batch; None chooses one that fits.
+            only_once: whether nothing can start anew, so that rules are settled on a whole batch.
         """
         self.batch_size = batch_size or self._choose_batch_size(extra_numbers)
         if self._ranks is not None:
@@ -122,7 +127,7 @@ class Session:
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
         head = next(batches, None)
-        self._settle(head, queries)
+        self._settle(head, queries, only_once=only_once)
         if self._ranks is not None:
             # All have settled by the same batch, so that all go by the same rules.
             return self.batches()
@@ -194,12 +199,20 @@ class Session:
         return size
 
     def _settle(
-        self, head: Numbered | None, queries: Callable[[int], tuple[Task, Any] | None] | None
+        self,
+        head: Numbered | None,
+        queries: Callable[[int], tuple[Task, Any] | None] | None,
+        *,
+        only_once: bool,
     ) -> None:
         """Lets rules that don't fit go to the fallback before anything is computed with them."""
-        pending = [] if head is None else [self._looked_at(head[1])]
+        pending = [] if head is None else [self._looked_at(head[1], whole=only_once)]
+        self.sample = self.batch_size
         asked = None if queries is None else queries(self.batch_size)
         if queries is not None and asked is not None:
+            if self.checked.shows_in_few(asked[0], "query") and not only_once:
+                self.sample = min(LOOKED_AT, self.batch_size)
+                asked = queries(self.sample) or asked
             pending.append(_Beginning(*asked, "query", lambda size: (queries(size) or asked)[1]))
         while not all(self._agrees(each) for each in pending):
             pass
@@ -207,8 +220,8 @@ class Session:
             if not self._capture.seen_gradients:
                 self._capture.refuse_detached(beginning.task, beginning.batch)
 
-    def _looked_at(self, head: Any) -> _Beginning:
-        """The first batch, or as much of it as fits, after a look at whether batches can be cut."""
+    def _looked_at(self, head: Any, *, whole: bool) -> _Beginning:
+        """A few examples, if the first batch can be cut, which is looked at; else all of it."""
         task, size = self.task, self.task.size(head)
 
         def beginning(count: int) -> Any:
@@ -237,6 +250,8 @@ class Session:
         if not found and batch is not head:
             raise too_large("the first batch", None, first=0, kind=self._kind)
         self._capture.batches_can_be_cut = found
+        if found and not whole and (task.size(batch) or 0) > LOOKED_AT:
+            batch = beginning(LOOKED_AT)
         return _Beginning(task, batch, self._kind, beginning)
 
     def _agrees(self, beginning: _Beginning) -> bool:
@@ -244,11 +259,8 @@ class Session:
 
         def check(batch: Any) -> None:
             captured = self._capture.gradients(task, batch)
-            size = captured.batch_size
-            if self._capture.batches_can_be_cut and kind == self._kind and size > _SETTLED_ON:
-                batch = task.examples(batch, 0, _SETTLED_ON, size=size)
-                captured = captured.examples(0, _SETTLED_ON)
             self._capture.check(captured, task, batch, first=0, kind=kind)
+            self.checked.settled_on(captured.batch_size, kind)
 
         try:
             with noted_batch(kind, 0):

@@ -48,6 +48,7 @@ def planned(
     quantity: Quantity,
     *,
     batch_size: int,
+    sample: int,
     budget: int,
     checkpoints: int | None,
     weights: int,
@@ -61,13 +62,14 @@ def planned(
         checked: captures queries at present weights.
         quantity: what is computed.
         batch_size: how many queries to capture at a time.
+        sample: how many to capture for a look at what they take.
         budget: bytes, of which a half is for queries and resident weights.
         checkpoints: how many there are, if they can all be resident; None if not.
         weights: bytes of a checkpoint's.
     """
     share = budget // 2
     # Twice what is held: query batches are joined by copying them.
-    row_bytes = 2 * quantity.row_bytes(checked, batch_size)
+    row_bytes = 2 * quantity.row_bytes(checked, sample)
     whole = row_bytes * quantity.rows
     if checkpoints is not None and checkpoints * (whole + weights) <= share:
         return WorkPlan(
@@ -77,7 +79,7 @@ def planned(
     groups = _ALL
     held = at_once * row_bytes
     if held > share and quantity.adds_over_layers:
-        groups, held = _groups(checked, quantity, batch_size, share)
+        groups, held = _groups(checked, quantity, sample, share)
     return WorkPlan(budget, batch_size, quantity.rows, at_once, groups, False, held)
 
 
@@ -116,7 +118,7 @@ class SomeLayers:
 
 
 def _groups(
-    checked: CheckedCapture, quantity: Quantity, batch_size: int, share: int
+    checked: CheckedCapture, quantity: Quantity, sample: int, share: int
 ) -> tuple[tuple[frozenset[Block], ...], float]:
     """Neighbouring layers in as few groups as fit; and the bytes of the largest."""
     seen: list[Gradients] = []
@@ -132,9 +134,9 @@ def _groups(
             found = once(*args, **options)
             return Gradients({block: found.forms[block]}, found.batch_size, found.like)
 
-        return 2 * quantity.row_bytes(capture, batch_size)
+        return 2 * quantity.row_bytes(capture, sample)
 
-    quantity.row_bytes(once, batch_size)
+    quantity.row_bytes(once, sample)
     groups: list[list[Block]] = [[]]
     held, largest = 0.0, 0.0
     for block in seen[0].forms:
