@@ -31,8 +31,8 @@ LOOKED_AT = 4
 class CheckedCapture:
     """Captures batches, holds them against autograd at doubling distance, and projects them.
 
-    Training batches and queries are counted apart: of either the first is looked at, and the second,
-    the fourth and so on.
+    Training batches and queries are counted apart: of either the first is looked at, and the
+    second, the fourth and so on.
 
     Args:
         capture: captures.
@@ -79,7 +79,6 @@ class CheckedCapture:
             may_be_cut: whether the batch may go through the model in parts, if it doesn't fit into
                 memory; None: where it is known of training batches that they may.
         """
-
         if may_be_cut is None:
             may_be_cut = self._capture.batches_can_be_cut and kind == self._kind
         few = may_be_cut and self.shows_in_few(task, kind)
@@ -116,9 +115,7 @@ class CheckedCapture:
             count = self._captured[kind]
             known = count == 1 and gradients.batch_size <= self._settled.get(kind, 0)
             if count.bit_count() == 1 and not known:
-                self._hold_against_autograd(
-                    gradients, task, batch, first=first, kind=kind, few=few
-                )
+                self._hold_against_autograd(gradients, task, batch, first=first, kind=kind, few=few)
         return gradients
 
     def _hold_against_autograd(
