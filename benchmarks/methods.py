@@ -149,6 +149,10 @@ def _tuned(
                 candidates[label] = make(run).influence(inputs, targets)
         except HeadwaterError as error:  # noqa: PERF203 - the others are still candidates
             _say(f"  {method.title}, {label}: {error}")
+        except TookTooLong as error:
+            if not candidates:
+                raise
+            _say(f"  {method.title}, {label}: {error}")
     if not candidates:
         return method, {}
     best, every = best_on_tuning_bank(candidates, bank)
