@@ -53,7 +53,7 @@ class Banded(Form):
     def squared_norm(self) -> Float[Tensor, " B"]:
         # Offset by offset: the first two axes may lie in memory the other way round.
         offsets = range(self.gradients.shape[1])
-        bands = [torch.linalg.vector_norm(self._band(offset), dim=1) for offset in offsets]
+        bands = [torch.linalg.vector_norm(self.band(offset), dim=1) for offset in offsets]
         norms = torch.stack(bands).square_().sum(dim=0)
         if self.biases is None:
             return norms
@@ -62,14 +62,15 @@ class Banded(Form):
     def dot(self, examples: Banded) -> Float[Tensor, "Q B"]:
         """The products with gradients in the same order."""
         first, *others = range(self.gradients.shape[1])
-        total = self._band(first) @ examples._band(first).mT
+        total = self.band(first) @ examples.band(first).mT
         for offset in others:
-            total.addmm_(self._band(offset), examples._band(offset).mT)
+            total.addmm_(self.band(offset), examples.band(offset).mT)
         if self.biases is not None and examples.biases is not None:
             total.addmm_(self.biases, examples.biases.mT)
         return total
 
-    def _band(self, offset: int) -> Float[Tensor, "B OM"]:
+    def band(self, offset: int) -> Float[Tensor, "B OM"]:
+        """The entries at an offset along the kernel's first axis."""
         return self.gradients[:, offset].flatten(1)
 
     def materialise(self) -> Float[Tensor, "B P"]:

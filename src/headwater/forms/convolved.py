@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from headwater.forms.banded import Banded
-from headwater.forms.cost import bands_are_cheaper, norm_is_cheaper_factored
+from headwater.forms.cost import (
+    bands_are_cheaper,
+    examples_per_scratch,
+    norm_is_cheaper_factored,
+    numbers_of_a_piece,
+)
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
@@ -105,37 +110,85 @@ class Convolved(Form):
         """Whether gradients are best written out one offset along the first axis at a time."""
         return self.stride[0] == 1 and self.groups == 1 and bands_are_cheaper(self)
 
-    def banded(self) -> Banded:
-        """The same gradients written out, by offset along the kernel's first axis."""
+    def bands(
+        self, *, queries: int = 1, out: Float[Tensor, "K B O M"] | None = None
+    ) -> Iterator[tuple[int, int, int, Float[Tensor, "b O M"]]]:
+        """The gradients written out for one offset along the kernel's first axis at a time.
+
+        Of as many examples at a time as stay in the cache with what is copied out of their inputs.
+
+        Args:
+            queries: how many gradients each band will meet in a product.
+            out: where the bands are written; None: into memory that the next one takes, too.
+
+        Yields:
+            the first of the examples, the one after the last, the offset, and the band.
+        """
         size, steps = self.batch_size, self.kernel_size[0]
-        channels, further = self.inputs.shape[1], prod(self.kernel_size[1:])
-        # By offset first, so that what a product of matrices writes to is one block of memory.
-        shape = (steps, size, self.fan_out, channels * further)
-        gradients, start = self.inputs.new_empty(shape), 0
+        columns = self.inputs.shape[1] * prod(self.kernel_size[1:])
         height, *widths = self.output_grads.shape[2:]
         row = prod(widths)
-        for piece in self.pieces(channels * further * self.inputs.shape[2] * row):
-            stop = start + piece.batch_size
+        itemsize = self.inputs.element_size()
+        band = numbers_of_a_piece(self.fan_out * columns, queries=queries, itemsize=itemsize)
+        windows = columns * self.inputs.shape[2] * row
+        pieces = -(-size // examples_per_scratch(windows + band, itemsize))
+        # Of equal size: a product with few examples takes nearly as long as one with some more.
+        at_once = max(1, -(-size // max(1, pieces)))
+        scratch = out
+        if scratch is None:
+            scratch = self.inputs.new_empty(1, at_once, self.fan_out, columns)
+        for start in range(0, size, at_once):
+            stop = min(start + at_once, size)
             rows = unfolded(
-                piece.inputs,
+                self.inputs[start:stop],
                 (1, *self.kernel_size[1:]),
                 (1, *self.stride[1:]),
                 (1, *self.dilation[1:]),
                 (self.inputs.shape[2], *widths),
             )
-            inputs = rows.reshape(piece.batch_size, channels * further, -1)
-            grads = piece.output_grads.flatten(2)
+            inputs = rows.reshape(stop - start, columns, -1)
+            grads = self.output_grads[start:stop].flatten(2)
             for step in range(steps):
                 begin = step * self.dilation[0] * row
                 seen = inputs[:, :, begin : begin + height * row]
-                torch.bmm(grads, seen.mT, out=gradients[step, start:stop])
-            start = stop
-        biases = self.output_grads.flatten(2).sum(dim=2) if self.bias else None
+                target = scratch[0, : stop - start] if out is None else out[step, start:stop]
+                yield start, stop, step, torch.bmm(grads, seen.mT, out=target)
+
+    def banded(self) -> Banded:
+        """The same gradients written out, by offset along the kernel's first axis."""
+        channels, further = self.inputs.shape[1], prod(self.kernel_size[1:])
+        # By offset first, so that what a product of matrices writes to is one block of memory.
+        shape = (self.kernel_size[0], self.batch_size, self.fan_out, channels * further)
+        gradients = self.inputs.new_empty(shape)
+        for _ in self.bands(out=gradients):
+            pass
+        biases = self._bias_gradients() if self.bias else None
         return Banded(gradients.transpose(0, 1), biases, (channels, *self.kernel_size))
 
-    def banded_pieces(self) -> Iterator[Banded]:
+    def _banded_pieces(self) -> Iterator[Banded]:
         """The same gradients written out, as many examples at a time as stay in the cache."""
         return (piece.banded() for piece in self.pieces(self.numbers))
+
+    def _bias_gradients(self) -> Float[Tensor, "B O"]:
+        return self.output_grads.flatten(2).sum(dim=2)
+
+    def dot_banded(self, queries: Banded) -> Float[Tensor, "Q B"]:
+        """The products of written-out queries with these gradients, band by band."""
+        size = queries.batch_size
+        total = self.inputs.new_zeros(size, self.batch_size)
+        for start, stop, step, band in self.bands(queries=size):
+            total[:, start:stop].addmm_(queries.band(step), band.flatten(1).mT)
+        if self.bias and queries.biases is not None:
+            total.addmm_(queries.biases, self._bias_gradients().mT)
+        return total
+
+    def _norm_by_band(self) -> Float[Tensor, " B"]:
+        total = self.inputs.new_zeros(self.batch_size)
+        for start, stop, _, band in self.bands():
+            total[start:stop] += torch.linalg.vector_norm(band.flatten(1), dim=1).square_()
+        if self.bias:
+            total += torch.linalg.vector_norm(self._bias_gradients(), dim=1).square_()
+        return total
 
     def _each(self, compute: Callable[[Factored], Tensor], scratch: int) -> Tensor:
         return torch.cat([compute(piece) for piece in self.factored_pieces(scratch_each=scratch)])
@@ -145,17 +198,17 @@ class Convolved(Form):
         if norm_is_cheaper_factored(self, copied_factored=self.windows, copied_written=copied):
             return self._each(Factored.norm_of_factors, 2 * self.groups * self.positions**2)
         if self.in_bands:
-            return torch.cat([piece.squared_norm() for piece in self.banded_pieces()])
+            return self._norm_by_band()
         return self._each(Factored.norm_of_written, self.numbers)
 
     def materialise(self) -> Float[Tensor, "B P"]:
         if self.in_bands:
-            return torch.cat([piece.materialise() for piece in self.banded_pieces()])
+            return torch.cat([piece.materialise() for piece in self._banded_pieces()])
         return self._each(Factored.materialise, self.numbers)
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         total, start = self.inputs.new_zeros(self.numbers), 0
-        pieces = self.banded_pieces() if self.in_bands else self.factored_pieces()
+        pieces = self._banded_pieces() if self.in_bands else self.factored_pieces()
         for piece in pieces:
             stop = start + piece.batch_size
             total += piece.weighted_sum(weights[start:stop])
@@ -174,7 +227,7 @@ class Convolved(Form):
         weight = replace(self, bias=False)
         if not self.bias:
             return [weight]
-        return [weight, Materialised(self.output_grads.flatten(2).sum(dim=2))]
+        return [weight, Materialised(self._bias_gradients())]
 
 
 def unfolded(

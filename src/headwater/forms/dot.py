@@ -160,9 +160,10 @@ def _dot_convolved(queries: Form, examples: Convolved) -> Float[Tensor, "Q B"]:
     # which are read from memory anew for every product.
     kernel = (examples.inputs.shape[1], *examples.kernel_size)
     if isinstance(queries, Banded) and queries.kernel == kernel and examples.in_bands:
-        return torch.cat([queries.dot(piece) for piece in examples.banded_pieces()], dim=1)
+        return examples.dot_banded(queries)
     left = queries.materialise()
-    blocks = [left @ block.materialise().mT for block in examples.pieces(examples.numbers)]
+    numbers = numbers_of_a_piece(left.shape[1], queries=len(left), itemsize=left.element_size())
+    blocks = [left @ block.materialise().mT for block in examples.pieces(numbers)]
     return torch.cat(blocks, dim=1)
 
 

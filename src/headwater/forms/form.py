@@ -71,13 +71,15 @@ class Form(ABC):
         return self.with_tensors(tuple(tensor[start:stop] for tensor in self.tensors))
 
     def pieces(self, numbers_each: float) -> Iterator[Self]:
-        """The form cut into runs of examples whose scratch stays in the cache.
+        """The form cut into runs of about as many examples each, whose scratch stays in the cache.
 
         Args:
             numbers_each: how many numbers of scratch an example takes.
         """
         itemsize = max(tensor.element_size() for tensor in self.tensors)
-        width = examples_per_scratch(numbers_each, itemsize)
+        count = -(-self.batch_size // examples_per_scratch(numbers_each, itemsize))
+        # A product with few examples takes nearly as long as one with some more.
+        width = max(1, -(-self.batch_size // max(1, count)))
         for start in range(0, self.batch_size, width):
             yield self.examples(start, start + width)
 
