@@ -123,7 +123,10 @@ def _plain(value: Any) -> Any:
 def _show(found: Suspects, top: int, out: Path | None) -> None:
     table = found.table(found.ranking[: min(top, _ROWS_SHOWN)])
     ids = "id" if found.examples.has_ids else "index"
-    names = [ids, *found.examples.others, *_SHOWN]
+    # The user's own column of labels says the same as the given ones, mostly.
+    given = [str(label) for label in table["given_label"]]
+    others = [name for name in found.examples.others if [str(x) for x in table[name]] != given]
+    names = [ids, *others, *_SHOWN]
     click.echo(wrapped(f"{counted(len(found), 'training example')}; {found.reason}"))
     click.echo("\n" + aligned({name: [_number(x) for x in table[name]] for name in names}))
     more = min(top, len(found)) - _ROWS_SHOWN
@@ -135,7 +138,9 @@ def _show(found: Suspects, top: int, out: Path | None) -> None:
         + wrapped(
             f"About {found.estimated_wrong:,} labels look wrong: the model, near examples and a "
             f"classifier that hasn't seen them agree on another one. Suspicion is a mean of ranks, "
-            f"0 to 1."
+            f"0 to 1; support says how likely the suggested label is by all signs together, and "
+            f"confidence how likely the model finds the given one; twin is a near-duplicate under "
+            f"another label."
         )
     )
     for note in found.notes:
