@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from headwater.capture import cuts_into_examples
 from headwater.capture.borrowed import evaluate
-from headwater.errors import NonFiniteError
+from headwater.errors import ModelError, NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.batched_gradients import batched_gradients
 from headwater.estimators.unrolling.clipped import clipped
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
     from headwater.checkpoints import RecordedStep
     from headwater.replay import Player, Query, Snapshot, TrainingRun
+    from headwater.tasks import Task
+
+# Queries whose gradients are taken in one backward pass, which goes through the graph of them all
+# for each: with few at a time hardly anything is computed in vain.
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,21 @@ def backward_pass(
     names = player.names
     batch = borrow(query.batch, player.device)
 
+    player.load_weights(trajectory.end.weights)
+    evaluate(player.model)
+    cut = _can_be_cut(query, player, batch)
+
     def gradients_at_present() -> Rows:
         evaluate(player.model)
-        losses = query.task.own_losses(player.model, batch)
-        chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
-        parameters = list(player.parameters.values())
-        found = batched_gradients([losses], parameters, [chosen[rows.start : rows.stop]])
-        return dict(zip(player.parameters, found, strict=True))
+        if not cut:
+            return _gradients(query.task, player, batch, rows)
+        parts = []
+        for start in range(rows.start, rows.stop, _AT_ONCE):
+            stop = min(start + _AT_ONCE, rows.stop)
+            piece = query.task.examples(batch, start, stop, size=query.size)
+            parts.append(_gradients(query.task, player, piece, range(stop - start)))
+        return {name: torch.cat([part[name] for part in parts]) for name in player.parameters}
 
-    player.load_weights(trajectory.end.weights)
     adjoint = Adjoint(gradients_at_present(), frozen=account.frozen)
     _refuse_non_finite(adjoint.weights, f"after update {run.steps[-1].step}, the last")
     some = next(iter(adjoint.weights.values()))
@@ -92,6 +104,24 @@ def backward_pass(
         _refuse_non_finite({"scores": dots, **adjoint.weights}, f"before update {step.step}")
         bar.update()
     return scores.cpu()
+
+
+def _can_be_cut(query: Query, player: Player, batch: Any) -> bool:
+    """Whether queries taken out of their batch have the losses that they have in it."""
+    try:
+        return cuts_into_examples(query.task, player.model, batch, lambda _: None)
+    except ModelError:
+        # Not along the first axis, perhaps: all in one batch they are right.
+        return False
+
+
+def _gradients(task: Task, player: Player, batch: Any, rows: range) -> Rows:
+    """The gradients of some losses of a batch, at the model's present weights."""
+    losses = task.own_losses(player.model, batch)
+    chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
+    parameters = list(player.parameters.values())
+    found = batched_gradients([losses], parameters, [chosen[rows.start : rows.stop]])
+    return dict(zip(player.parameters, found, strict=True))
 
 
 def _one_step(
