@@ -23,7 +23,8 @@ class Adjoint:
     """What the queries' losses at the end change by, per change of weights and moments now.
 
     Args:
-        weights: by parameter, the derivatives at the end: a row per query.
+        weights: by parameter, the derivatives at the end: a row per query, in memory of its own,
+            which is written to.
         frozen: see `UpdateRule.update`.
 
     Attributes:
@@ -72,17 +73,41 @@ class Adjoint:
                 shape = before.weights[name].shape
                 stop = start + before.weights[name].numel()
                 after = {"weight": self.weights[name], **self._moments.get(name, {})}
-                back: Rows = {}
-                for out, rows in after.items():
-                    for source, factors in found.get(out, {}).items():
-                        part = rows * factors[start:stop].view(shape)
-                        back[source] = back[source] + part if source in back else part
-                zero = torch.zeros_like(self.weights[name])
-                self.weights[name] = back.pop("weight", zero)
-                by_gradient[name] = back.pop("gradient", zero)
+                entries = slice(start, stop)
+                parts = {
+                    out: {source: one[entries].view(shape) for source, one in into.items()}
+                    for out, into in found.items()
+                }
+                back = _through(after, parts)
+                self.weights[name] = _taken(back, "weight", after)
+                by_gradient[name] = _taken(back, "gradient", after)
                 self._moments[name] = back
                 start = stop
         return by_gradient
+
+
+def _through(after: Rows, factors: Mapping[str, Mapping[str, Tensor]]) -> Rows:
+    """By the state before, what the derivatives by the state after come to; uses the latter up.
+
+    A row per query and as many numbers as the model has: fresh memory for each product would take
+    longer than the products.
+    """
+    back: Rows = {}
+    for out, rows in after.items():
+        into = list(factors.get(out, {}).items())
+        for place, (source, factor) in enumerate(into, start=1):
+            if source in back:
+                back[source].addcmul_(rows, factor)
+            elif place == len(into):
+                back[source] = rows.mul_(factor)
+            else:
+                back[source] = rows * factor
+    return back
+
+
+def _taken(back: Rows, source: str, after: Rows) -> Tensor:
+    found = back.pop(source, None)
+    return torch.zeros_like(after["weight"]) if found is None else found
 
 
 def _alike(

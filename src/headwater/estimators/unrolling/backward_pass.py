@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwater.capture import cuts_into_examples
 from headwater.capture.borrowed import evaluate
+from headwater.capture.nonfinite import has_finite_sum
 from headwater.errors import ModelError, NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.batched_gradients import batched_gradients
@@ -100,7 +101,7 @@ def backward_pass(
         # A positive score is a proponent: more weight on it lowers the query's loss.
         scores.index_add_(1, places, dots, alpha=-1)
         for name, rows_of_it in hessian.items():
-            adjoint.weights[name] = adjoint.weights[name] + rows_of_it
+            adjoint.weights[name] += rows_of_it
         _refuse_non_finite({"scores": dots, **adjoint.weights}, f"before update {step.step}")
         bar.update()
     return scores.cpu()
@@ -121,7 +122,8 @@ def _gradients(task: Task, player: Player, batch: Any, rows: range) -> Rows:
     chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
     parameters = list(player.parameters.values())
     found = batched_gradients([losses], parameters, [chosen[rows.start : rows.stop]])
-    return dict(zip(player.parameters, found, strict=True))
+    # What no entry depends on differently for another query may be one number seen many times.
+    return {name: rows.contiguous() for name, rows in zip(player.parameters, found, strict=True)}
 
 
 def _one_step(
@@ -174,7 +176,7 @@ def _twice_differentiable() -> Iterator[None]:
 
 def _refuse_non_finite(found: dict[str, Tensor], when: str) -> None:
     for name, rows in found.items():
-        if not bool(torch.isfinite(rows).all()):
+        if not has_finite_sum(rows) and not bool(torch.isfinite(rows).all()):
             raise NonFiniteError(
                 f"the derivative of the queries' losses by {name!r} {when}, is not finite: small "
                 f"changes early in this run grow without bounds, so that no first-order prediction "
