@@ -27,12 +27,14 @@ def test_with_plain_sgd_it_is_tracin_at_every_update():
     )
 
 
-def test_more_queries_than_are_taken_at_once_have_the_scores_that_few_have():
-    few = TracInIdeal(trained(CASES["momentum"])).influence(*QUERIES)
+@pytest.mark.parametrize("name", ["momentum", "AdamW"])
+def test_many_queries_have_the_scores_that_few_have(name):
+    """Many are taken some at a time, and meet the gradients of the batch's examples."""
+    few = TracInIdeal(trained(CASES[name])).influence(*QUERIES)
     shifted = (QUERIES[0] + 0.1, QUERIES[1])
-    other = TracInIdeal(trained(CASES["momentum"])).influence(*shifted)
+    other = TracInIdeal(trained(CASES[name])).influence(*shifted)
     many = [torch.cat([a, b] * 6) for a, b in zip(QUERIES, shifted, strict=True)]
-    scores = TracInIdeal(trained(CASES["momentum"])).influence(*many)
+    scores = TracInIdeal(trained(CASES[name])).influence(*many)
     assert len(scores) > 16
     assert_close(scores, torch.cat([few, other] * 6))
 

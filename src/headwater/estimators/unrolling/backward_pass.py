@@ -71,6 +71,8 @@ def backward_pass(
     """
     trajectory = run.trajectory(player)
     names = player.names
+    # Then the gradient is the sum of the examples' own, and nothing else is asked of it.
+    is_a_sum = player.max_grad_norm is None and not account.curvature
     batch = borrow(query.batch, player.device)
 
     player.load_weights(trajectory.end.weights)
@@ -96,7 +98,11 @@ def backward_pass(
         player.load_weights(before.weights)
         if account.query_gradients == "along":
             adjoint.weights = gradients_at_present()
-        dots, hessian = _one_step(player, step, before, adjoint, names, account)
+        if is_a_sum and len(step.examples) <= len(rows):
+            dots = _by_example(player, step, before, adjoint, names)
+            hessian: Rows = {}
+        else:
+            dots, hessian = _by_query(player, step, before, adjoint, names, account)
         places = torch.tensor(step.examples, device=scores.device)
         # A positive score is a proponent: more weight on it lowers the query's loss.
         scores.index_add_(1, places, dots, alpha=-1)
@@ -126,7 +132,42 @@ def _gradients(task: Task, player: Player, batch: Any, rows: range) -> Rows:
     return {name: rows.contiguous() for name, rows in zip(player.parameters, found, strict=True)}
 
 
-def _one_step(
+def _by_example(
+    player: Player,
+    step: RecordedStep,
+    before: Snapshot,
+    adjoint: Adjoint,
+    names: dict[str, str],
+) -> Float[Tensor, "R B"]:
+    """As `_by_query`, from gradients of the batch's examples: for fewer of them than queries."""
+    batch, parameters = player.ready(step), player.parameters
+    some = next(iter(parameters.values()))
+    ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
+    with _twice_differentiable():
+        loss = player.weighted(batch, ones)
+        (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
+        found = torch.autograd.grad(
+            loss, list(parameters.values()), retain_graph=True, allow_unused=True
+        )
+        gradients = {
+            name: gradient
+            for name, gradient in zip(parameters, found, strict=True)
+            if gradient is not None
+        }
+        by_gradient = adjoint.back_over(step, before, gradients, names)
+        own = batched_gradients(
+            [shares],
+            [parameters[name] for name in by_gradient],
+            [torch.eye(len(shares), dtype=shares.dtype, device=shares.device)],
+        )
+    size = next(iter(adjoint.weights.values())).shape[0]
+    dots = some.detach().new_zeros(size, len(step.examples))
+    for rows, examples in zip(by_gradient.values(), own, strict=True):
+        dots += rows.flatten(1) @ examples.flatten(1).mT
+    return dots
+
+
+def _by_query(
     player: Player,
     step: RecordedStep,
     before: Snapshot,

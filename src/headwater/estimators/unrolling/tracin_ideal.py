@@ -27,7 +27,8 @@ class TracInIdeal(RunEstimator):
     every update. A positive score is a proponent; the unit is that of the query's loss.
 
     Time: a pass over the run forwards, and one back with a forward and backward pass over the
-    queries, and one more over the batch per query, at every update.
+    queries, and one more over the batch per query or per example of the batch, whichever are fewer,
+    at every update.
 
     Args:
         run: the run, recorded or trained.
