@@ -121,8 +121,9 @@ class Convolved(Form):
             queries: how many gradients each band will meet in a product.
             out: where the bands are written; None: into memory that the next one takes, too.
 
-        Yields:
-            the first of the examples, the one after the last, the offset, and the band.
+        Returns:
+            one after the other: the first of the examples, the one after the last, the offset, and
+            the band.
         """
         size, steps = self.batch_size, self.kernel_size[0]
         columns = self.inputs.shape[1] * prod(self.kernel_size[1:])
