@@ -14,7 +14,7 @@ from headwater.engine.checked import LOOKED_AT, CheckedCapture
 from headwater.engine.deal import Deal
 from headwater.engine.halving import too_large
 from headwater.engine.noted import noted_batch
-from headwater.errors import OutOfMemoryError
+from headwater.errors import BatchError, OutOfMemoryError
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ class _Beginning:
 
     Attributes:
         smaller: its beginning, of so many examples, where all of it doesn't fit into memory.
+        whole: the batch that it was cut out of, of which an error has to speak; None: it wasn't.
     """
 
     task: Task
     batch: Any
     kind: str
     smaller: Callable[[int], Any]
+    whole: Any = None
 
 
 class Session:
@@ -250,15 +252,20 @@ class Session:
         if not found and batch is not head:
             raise too_large("the first batch", None, first=0, kind=self._kind)
         self._capture.batches_can_be_cut = found
-        if found and not whole and (task.size(batch) or 0) > LOOKED_AT:
-            batch = beginning(LOOKED_AT)
-        return _Beginning(task, batch, self._kind, beginning)
+        if not found or whole or (task.size(batch) or 0) <= LOOKED_AT:
+            return _Beginning(task, batch, self._kind, beginning)
+        return _Beginning(task, beginning(LOOKED_AT), self._kind, beginning, whole=batch)
 
     def _agrees(self, beginning: _Beginning) -> bool:
         task, kind = beginning.task, beginning.kind
 
         def check(batch: Any) -> None:
-            captured = self._capture.gradients(task, batch)
+            try:
+                captured = self._capture.gradients(task, batch)
+            except BatchError:
+                if beginning.whole is not None:
+                    self._capture.gradients(task, beginning.whole)
+                raise
             self._capture.check(captured, task, batch, first=0, kind=kind)
             self.checked.settled_on(captured.batch_size, kind)
 

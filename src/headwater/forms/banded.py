@@ -59,16 +59,6 @@ class Banded(Form):
             return norms
         return norms.add_(torch.linalg.vector_norm(self.biases, dim=1).square_())
 
-    def dot(self, examples: Banded) -> Float[Tensor, "Q B"]:
-        """The products with gradients in the same order."""
-        first, *others = range(self.gradients.shape[1])
-        total = self.band(first) @ examples.band(first).mT
-        for offset in others:
-            total.addmm_(self.band(offset), examples.band(offset).mT)
-        if self.biases is not None and examples.biases is not None:
-            total.addmm_(self.biases, examples.biases.mT)
-        return total
-
     def band(self, offset: int) -> Float[Tensor, "B OM"]:
         """The entries at an offset along the kernel's first axis."""
         return self.gradients[:, offset].flatten(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from headwater.forms.banded import Banded
 from headwater.forms.cost import (
     bands_are_cheaper,
-    examples_per_scratch,
+    examples_per_piece,
     norm_is_cheaper_factored,
     numbers_of_a_piece,
 )
@@ -132,9 +132,7 @@ class Convolved(Form):
         itemsize = self.inputs.element_size()
         band = numbers_of_a_piece(self.fan_out * columns, queries=queries, itemsize=itemsize)
         windows = columns * self.inputs.shape[2] * row
-        pieces = -(-size // examples_per_scratch(windows + band, itemsize))
-        # Of equal size: a product with few examples takes nearly as long as one with some more.
-        at_once = max(1, -(-size // max(1, pieces)))
+        at_once = examples_per_piece(size, windows + band, itemsize)
         scratch = out
         if scratch is None:
             scratch = self.inputs.new_empty(1, at_once, self.fan_out, columns)

@@ -143,3 +143,12 @@ def numbers_of_a_piece(numbers_each: int, *, queries: int, itemsize: int) -> flo
 def examples_per_scratch(numbers_each: float, itemsize: int) -> int:
     """How many examples of `numbers_each` numbers fit the scratch; at least one."""
     return max(1, int(SCRATCH_BYTES / max(1, numbers_each * itemsize)))
+
+
+def examples_per_piece(size: int, numbers_each: float, itemsize: int) -> int:
+    """How many of `size` examples to take at a time, as equal pieces that fit the scratch.
+
+    A product with the few of a rest takes nearly as long as one with some more.
+    """
+    pieces = -(-size // examples_per_scratch(numbers_each, itemsize))
+    return max(1, -(-size // max(1, pieces)))

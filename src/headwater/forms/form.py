@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from headwater.forms.cost import examples_per_scratch
+from headwater.forms.cost import examples_per_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,9 +77,7 @@ class Form(ABC):
             numbers_each: how many numbers of scratch an example takes.
         """
         itemsize = max(tensor.element_size() for tensor in self.tensors)
-        count = -(-self.batch_size // examples_per_scratch(numbers_each, itemsize))
-        # A product with few examples takes nearly as long as one with some more.
-        width = max(1, -(-self.batch_size // max(1, count)))
+        width = examples_per_piece(self.batch_size, numbers_each, itemsize)
         for start in range(0, self.batch_size, width):
             yield self.examples(start, start + width)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -146,14 +146,7 @@ def _by_example(
     with _twice_differentiable():
         loss = player.weighted(batch, ones)
         (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
-        found = torch.autograd.grad(
-            loss, list(parameters.values()), retain_graph=True, allow_unused=True
-        )
-        gradients = {
-            name: gradient
-            for name, gradient in zip(parameters, found, strict=True)
-            if gradient is not None
-        }
+        gradients = _of_the_loss(loss, parameters, differentiable=False)
         by_gradient = adjoint.back_over(step, before, gradients, names)
         own = batched_gradients(
             [shares],
@@ -186,14 +179,7 @@ def _by_query(
     ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
     with _twice_differentiable():
         loss = player.weighted(batch, ones)
-        found = torch.autograd.grad(
-            loss, list(parameters.values()), create_graph=True, allow_unused=True
-        )
-        gradients = {
-            name: gradient
-            for name, gradient in zip(parameters, found, strict=True)
-            if gradient is not None
-        }
+        gradients = _of_the_loss(loss, parameters, differentiable=True)
         if player.max_grad_norm is not None:
             gradients = clipped(gradients, player.max_grad_norm, frozen=account.frozen)
         by_gradient = adjoint.back_over(step, before, gradients, names)
@@ -206,6 +192,21 @@ def _by_query(
             [gradients[name] for name in moved], sources, [by_gradient[name] for name in moved]
         )
     return dots, dict(zip(parameters, hessian, strict=False)) if account.curvature else {}
+
+
+def _of_the_loss(
+    loss: Tensor, parameters: Mapping[str, Tensor], *, differentiable: bool
+) -> dict[str, Tensor]:
+    """The gradients of a batch's loss, of all parameters that it depends on; the graph is kept."""
+    found = torch.autograd.grad(
+        loss,
+        list(parameters.values()),
+        retain_graph=True,
+        create_graph=differentiable,
+        allow_unused=True,
+    )
+    pairs = zip(parameters, found, strict=True)
+    return {name: gradient for name, gradient in pairs if gradient is not None}
 
 
 @contextmanager
