@@ -97,6 +97,16 @@ def test_an_error_of_the_model_with_queries_says_so(ask, tmp_path):
     assert_noted(caught, "queries")
 
 
+def test_an_error_of_the_model_with_queries_says_what_they_are_beside_training_examples():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        make(batch_size=3).influence(rows(2, 0, 6), QUERIES[1][:2])
+    assert_noted(
+        caught,
+        f"queries, which are float64 (2, 6), int64 (2,); a batch of training examples is "
+        f"float64 {(3, *TRAINING[0].shape[1:])}, int64 (3,)",
+    )
+
+
 class Picky(nn.Module):
     """Fails for the sixth training example."""
 

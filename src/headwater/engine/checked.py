@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 
-# Examples of a batch that are held against autograd, where they can be cut out of it. The reference
-# is a pass of its own, so that for large examples more would soon cost as much as the answer.
+# Examples that rules are settled on, where they can be cut out of a batch; and those of each batch
+# that is held against autograd later on. The reference is a pass of its own, so that for large
+# examples more would soon cost as much as the answer.
 LOOKED_AT = 4
+_LATER = 2
 
 
 class CheckedCapture:
@@ -127,9 +129,9 @@ class CheckedCapture:
         in many.
         """
         size = gradients.batch_size
-        if few and size > LOOKED_AT:
-            start = self._captured[kind] * 7919 % (size - LOOKED_AT + 1)
-            stop = start + LOOKED_AT
+        if few and size > _LATER:
+            start = self._captured[kind] * 7919 % (size - _LATER + 1)
+            stop = start + _LATER
             batch = task.examples(batch, start, stop, size=size)
             gradients, first = gradients.examples(start, stop), first + start
         self._capture.check(gradients, task, batch, first=first, kind=kind)

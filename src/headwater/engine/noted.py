@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headwater.capture import PlanChanged
+from headwater.tasks.batch import shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,12 +16,13 @@ _SIGN = "headwater: raised for "
 
 
 @contextmanager
-def noted(examples: str, first: int | None = None) -> Iterator[None]:
+def noted(examples: str, first: int | None = None, *, says: str = "") -> Iterator[None]:
     """Within, exceptions get a note saying for which examples; their type and text stay.
 
     Args:
         examples: what they are called, in the plural.
         first: the index of the first of the batch; None where there is one batch only.
+        says: what else is known of them.
     """
     try:
         yield
@@ -32,7 +34,7 @@ def noted(examples: str, first: int | None = None) -> Iterator[None]:
         notes: list[str] = getattr(error, "__notes__", [])
         # The innermost knows best.
         if add_note is not None and not any(note.startswith(_SIGN) for note in notes):
-            add_note(f"{_SIGN}the {examples}{'' if first is None else f' from {first} on'}")
+            add_note(f"{_SIGN}the {examples}{'' if first is None else f' from {first} on'}{says}")
         raise
 
 
@@ -42,3 +44,11 @@ def noted_batch(kind: str, first: int) -> AbstractContextManager[None]:
     Queries are mostly one batch, whose beginning says nothing.
     """
     return noted("queries" if kind == "query" else f"{kind}s", None if kind == "query" else first)
+
+
+def noted_queries(queries: Any, training: Any | None) -> AbstractContextManager[None]:
+    """`noted` for queries that the model sees for the first time: it may be their shape."""
+    says = f", which are {shapes(queries)}"
+    if training is not None:
+        says += f"; a batch of training examples is {shapes(training)}"
+    return noted("queries", says=says)

@@ -13,12 +13,13 @@ from headwater.engine.batch_size import fitting_batch_size
 from headwater.engine.checked import LOOKED_AT, CheckedCapture
 from headwater.engine.deal import Deal
 from headwater.engine.halving import too_large
-from headwater.engine.noted import noted_batch
+from headwater.engine.noted import noted_batch, noted_queries
 from headwater.errors import BatchError, OutOfMemoryError
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import nn
 
@@ -41,6 +42,7 @@ class _Beginning:
     Attributes:
         smaller: its beginning, of so many examples, where all of it doesn't fit into memory.
         whole: the batch that it was cut out of, of which an error has to speak; None: it wasn't.
+        training: of queries, training examples that they should look like.
     """
 
     task: Task
@@ -48,6 +50,13 @@ class _Beginning:
     kind: str
     smaller: Callable[[int], Any]
     whole: Any = None
+    training: Any = None
+
+    def noted(self) -> AbstractContextManager[None]:
+        """Within, exceptions get a note saying for which examples."""
+        if self.kind == "query":
+            return noted_queries(self.batch, self.training)
+        return noted_batch(self.kind, 0)
 
 
 class Session:
@@ -215,7 +224,14 @@ class Session:
             if self.checked.shows_in_few(asked[0], "query") and not only_once:
                 self.sample = min(LOOKED_AT, self.batch_size)
                 asked = queries(self.sample) or asked
-            pending.append(_Beginning(*asked, "query", lambda size: (queries(size) or asked)[1]))
+            pending.append(
+                _Beginning(
+                    *asked,
+                    "query",
+                    lambda size: (queries(size) or asked)[1],
+                    training=None if head is None else head[1],
+                )
+            )
         while not all(self._agrees(each) for each in pending):
             pass
         for beginning in pending[:1]:
@@ -270,7 +286,7 @@ class Session:
             self.checked.settled_on(captured.batch_size, kind)
 
         try:
-            with noted_batch(kind, 0):
+            with beginning.noted():
                 beginning.batch, _ = self.checked.halving.beginning(
                     check, beginning.smaller, task, beginning.batch, kind=kind
                 )

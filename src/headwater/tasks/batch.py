@@ -99,3 +99,13 @@ def describe(batch: Any) -> str:
     if isinstance(batch, (tuple, list)):
         return f"a {type(batch).__name__} of {len(batch)}"
     return f"a {type(batch).__name__}"
+
+
+def shapes(batch: Any) -> str:
+    """The tensors of a batch, by type and shape, for messages; without any, `describe`."""
+    found = [
+        f"{str(leaf.dtype).removeprefix('torch.')} {tuple(leaf.shape)}"
+        for leaf in leaves(batch)
+        if isinstance(leaf, Tensor)
+    ]
+    return ", ".join(found) or describe(batch)
