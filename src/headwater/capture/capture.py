@@ -123,6 +123,15 @@ class Capture:
         ):
             own.update(self.model.get_submodule(name) for name in names)
 
+    @contextmanager
+    def trying(self, size: int | None) -> Iterator[None]:
+        """Within, the model computes as it does for a batch that is captured, for nothing."""
+        try:
+            with self._recorder.listening(size):
+                yield
+        finally:
+            self._recorder.records = []
+
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.
 
