@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from headwater import InputError
+from headwater.capture import Capture
 from headwater.engine import available, memory_budget_bytes
 from headwater.engine.batch_size import CACHE_BYTES, LARGEST, fitting_batch_size
 from headwater.tasks import LossTask
@@ -77,3 +78,30 @@ def test_the_batch_size_auto_fits_cache_and_budget():
     assert fitting(10**5, 10**6) < few
     assert fitting(10**5, 1) == 1
     assert fitting(8, CACHE_BYTES, extra_numbers=10**6) == 8
+
+
+class Sequences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 32, batch_first=True)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def test_what_stands_in_for_a_layer_is_what_a_batch_size_is_measured_on():
+    model = Sequences().eval()
+    task = LossTask(cross_entropy, reduction="none")
+    batch = torch.randn(4, 2000, 16), torch.tensor([0, 1, 2, 0])
+    capture = Capture(model, tuple(dict(model.named_parameters())))
+
+    def size(within):
+        return fitting_batch_size(
+            task, model, batch, extra_numbers=0, budget=CACHE_BYTES, within=within
+        )
+
+    with capture.attached():
+        # torch's own LSTM keeps several times as much as headwater's of a sequence.
+        assert size(capture.trying(4)) > size(None)
+        assert not capture.seen_gradients

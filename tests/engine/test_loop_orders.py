@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader
 
 from headwater import GradCos, InputError, NoCheckpointsError
 from headwater.engine import run as run_module
+from headwater.engine import work_plan
 from tests.estimators.small import (
     QUERIES,
     RATES,
@@ -177,3 +178,23 @@ def test_cosines_are_not_divided_by_layers_and_are_what_they_were():
     )
     assert len(plan_of(small).groups) == 1
     assert_close(small.influence(*QUERIES), whole.influence(*QUERIES))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_data_that_costs_nothing_to_read_is_read_again_where_that_spares_memory(
+    in_memory, orders, monkeypatch
+):
+    monkeypatch.setattr(work_plan, "_LITTLE", 0)
+    data = dataset()
+    rows = data if in_memory else list(zip(*data.tensors, strict=True))
+    estimator = make(influence_src_dataset=rows)
+    # What is accumulated for a query is less than what is spared.
+    assert_close(estimator.influence(*QUERIES), expected_scores())
+    assert orders == ["_by_checkpoint" if in_memory else "_resident"]
+    assert plan_of(estimator).resident is not in_memory
+
+
+def test_data_in_memory_is_read_once_where_more_would_accumulate_than_is_spared(orders):
+    estimator = make()
+    assert_close(estimator.influence(*QUERIES), expected_scores())
+    assert orders == ["_resident"]

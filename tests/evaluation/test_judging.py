@@ -138,6 +138,7 @@ class Failing(DataInfluence):
         raise ModelError("no such layer here")
 
 
+@pytest.mark.filterwarnings("ignore:conjugate gradients stopped after 10 steps")
 def test_methods_are_judged_by_one_bank(tmp_path):
     made = retraining()
     bank = RetrainedBank.build(tmp_path, made, Subsets(5, runs=2), QUERIES)

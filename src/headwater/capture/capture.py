@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from headwater.adapters import refuse_inactive
 from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
-from headwater.capture.completeness import OTHER_SCALE, disagreements, random_weights
+from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
 from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
@@ -123,6 +123,15 @@ class Capture:
         ):
             own.update(self.model.get_submodule(name) for name in names)
 
+    @contextmanager
+    def trying(self, size: int | None) -> Iterator[None]:
+        """Within, the model computes as it does for a batch that is captured, for nothing."""
+        try:
+            with self._recorder.listening(size):
+                yield
+        finally:
+            self._recorder.records = []
+
     def gradients(self, task: Task, batch: Any) -> Gradients:
         """The batch's per-example gradients.
 
@@ -165,12 +174,16 @@ class Capture:
         weights = random_weights(captured.batch_size, self._like)
         chosen = {name: self._parameters[name] for name in self.selection}
 
-        def loss() -> Tensor:
+        def loss(scale: float) -> Tensor:
             losses = task.losses(self.model, batch)
-            return (losses * weights.to(losses.dtype)).sum()
+            total = (losses * weights.to(losses.dtype)).sum()
+            return total if scale == 1 else total * scale
 
-        with self._as_found():
-            expected = own_gradients(loss, chosen, self._gathered, whole=False)
+        def by_autograd(scale: float) -> dict[str, Tensor]:
+            with self._as_found():
+                return own_gradients(partial(loss, scale), chosen, self._gathered, whole=False)
+
+        expected = by_autograd(1)
         refuse_train_mode(self.model)
         sizes = {name: parameter.numel() for name, parameter in chosen.items()}
         disagreeing = partial(
@@ -181,12 +194,12 @@ class Capture:
             seen = {"": 1.0} if any(bool(g.count_nonzero()) for g in expected.values()) else {}
             self.seen_gradients = bool(self._gathered.agreed(seen))
         wrong = self._gathered.agreed(disagreeing())
-        if wrong:
-            with self._as_found():
-                again = own_gradients(
-                    lambda: loss() * OTHER_SCALE, chosen, self._gathered, whole=False
-                )
-            rescaled = {name: gradient / OTHER_SCALE for name, gradient in again.items()}
+        rescaled: list[dict[str, Tensor]] = []
+        for scale in OTHER_SCALES:
+            if not wrong:
+                break
+            again = by_autograd(scale)
+            rescaled.append({name: gradient / scale for name, gradient in again.items()})
             wrong = self._gathered.agreed(disagreeing(rescaled))
         if not wrong:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from headwater.forms import Gradients
 
 
-# Not a power of two, by which scaling would round nothing anew.
-OTHER_SCALE = 0.7
+# No powers of two, by which scaling would round nothing anew. Several, since one of them may happen
+# to round little in a parameter of few entries.
+OTHER_SCALES = (0.7, 0.9, 0.6)
 _ROUNDING_MARGIN = 16
 
 
@@ -36,7 +37,7 @@ def disagreements(
     captured: Gradients,
     expected: Mapping[str, Tensor],
     weights: Float[Tensor, " B"],
-    rescaled: Mapping[str, Tensor] | None = None,
+    rescaled: Sequence[Mapping[str, Tensor]] = (),
     *,
     sizes: Mapping[str, int] | None = None,
     part: Callable[[Tensor], Tensor] | None = None,
@@ -47,9 +48,10 @@ def disagreements(
         captured: the per-example gradients in question.
         expected: for every selected parameter, autograd's gradient of the weighted sum of losses.
         weights: the weights r_i.
-        rescaled: `expected` computed anew from losses times `OTHER_SCALE`, then divided by it. By
-            how much the two differ is autograd's own rounding, which is large where gradients
-            cancel inside the model, as behind a normalisation of very few entries.
+        rescaled: `expected` computed anew from losses times one of `OTHER_SCALES`, then divided by
+            it. By how much they differ is autograd's own rounding, which is large where gradients
+            cancel inside the model, as behind a normalisation of very few entries, or where a part
+            of it computes in a lower precision.
         sizes: how many entries a parameter's whole gradient has; None: as many as `expected`.
         part: which of them are in `expected`; None: all.
 
@@ -71,7 +73,8 @@ def disagreements(
         for name, total, bound in zip(block, sums, bounds, strict=True):
             scale = torch.maximum(bound, expected[name].flatten().abs()).norm()
             error = _relative(total, expected[name], scale)
-            rounding = 0.0 if rescaled is None else _relative(rescaled[name], expected[name], scale)
+            roundings = [_relative(again[name], expected[name], scale) for again in rescaled]
+            rounding = max(roundings, default=0.0)
             if not error <= max(_tolerance(expected[name]), _ROUNDING_MARGIN * rounding):
                 found[name] = error
     for name, gradient in expected.items():

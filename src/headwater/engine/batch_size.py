@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from headwater.distributed import is_sharded, own_part
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from torch import nn
 
     from headwater.tasks import Task
@@ -53,7 +55,13 @@ class _LargestOutput(TorchDispatchMode):
 
 
 def fitting_batch_size(
-    task: Task, model: nn.Module, batch: Any, *, extra_numbers: int, budget: int
+    task: Task,
+    model: nn.Module,
+    batch: Any,
+    *,
+    extra_numbers: int,
+    budget: int,
+    within: AbstractContextManager[None] | None = None,
 ) -> int:
     """The largest round number of examples whose activations stay within cache and budget.
 
@@ -67,6 +75,7 @@ def fitting_batch_size(
         batch: a few examples, on the model's device.
         extra_numbers: numbers per example held beside the activations.
         budget: bytes that a batch may take at the most.
+        within: where the forward pass is run, if layers compute there in another way.
     """
     own = {own_part(tensor).untyped_storage().data_ptr() for tensor in model.parameters()}
     kept: dict[int, int] = {}
@@ -84,6 +93,7 @@ def fitting_batch_size(
     with (
         saved_tensors_hooks(pack, lambda tensor: tensor),
         nullcontext() if is_sharded(model) else largest,
+        within or nullcontext(),
     ):
         total, size = task.summed(model, batch)
     itemsize = torch.finfo(total.dtype).bits // 8

@@ -59,7 +59,7 @@ class Run:
         read once and finished at once.
     checkpoints outermost
         each checkpoint is loaded once, and the training data read once per checkpoint; a number
-        per row and example accumulates.
+        per row and example accumulates. For data that lies in memory, too, where it holds less.
         Where not all queries fit, it is read once for as many as do; where not one does, once per
         group of layers, over which scores add up.
     spans
@@ -204,7 +204,7 @@ class Run:
                 queries=quantity.example_batch,
                 only_once=not self._series.replayable,
             )
-            plan = self._planned(session, quantity)
+            plan = self._planned(session, quantity, ranks)
             if plan.resident:
                 self._resident(session, quantity, sink, loaded, visits, batches)
             else:
@@ -222,7 +222,12 @@ class Run:
                 session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
                 return self._planned(session, quantity)
 
-    def _planned(self, session: Session, quantity: Quantity) -> WorkPlan:
+    def _planned(
+        self, session: Session, quantity: Quantity, ranks: Exchange | None = None
+    ) -> WorkPlan:
+        # Ranks tell one another of finished columns, the sooner the better.
+        read_again = self._data.is_in_memory and ranks is None
+        count = self._data.count
         return planned(
             session.checked,
             quantity,
@@ -231,6 +236,7 @@ class Run:
             budget=self._budget,
             checkpoints=self._series.count if self._series.replayable else None,
             weights=weights_nbytes(self._model),
+            accumulated=8 * quantity.rows * count if read_again and count is not None else None,
         )
 
     def _session(self, capture: Capture, ranks: Exchange | None = None) -> Session:
@@ -312,6 +318,7 @@ class Run:
             for low in range(0, quantity.rows, at_once)
             for n in range(len(plan.groups))
         ]
+        evaluator: Evaluator | None = None
         with self._progress(self._total(session.batch_size, plan.passes)) as bar:
             for span in spans:
                 blocks: list[tuple[int, Tensor]] = []
@@ -320,6 +327,8 @@ class Run:
                     loaded = session.next(visits)
                 while loaded is not None:
                     for low, high, capture in divided:
+                        # The last one's queries aren't held beside the next one's.
+                        evaluator = None
                         evaluator = quantity.prepare(capture, low, high, session.batch_size)
                         place = 0
                         for place, (start, batch) in enumerate(span(), start=1):

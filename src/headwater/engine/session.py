@@ -198,6 +198,7 @@ class Session:
                 batch,
                 extra_numbers=self._capture.fallback_numbers + extra_numbers,
                 budget=self._budget,
+                within=self._capture.trying(self.task.size(batch)),
             )
 
         def fewer(count: int) -> Any:

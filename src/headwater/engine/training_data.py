@@ -111,6 +111,12 @@ class TrainingData:
         return iter(loader)
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether batches are slices of tensors: reading them again costs next to nothing."""
+        loader = self._source
+        return _only_stacks_rows(loader if isinstance(loader, DataLoader) else self._loader(1))
+
+    @property
     def is_read_whole(self) -> bool:
         """Whether a part of the batches can be read only with all that come before them."""
         loader = self._source

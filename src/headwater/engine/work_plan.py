@@ -43,6 +43,10 @@ class WorkPlan:
         return -(-self.rows // self.rows_at_once) * len(self.groups)
 
 
+# What is held of all checkpoints without a second thought: about what a batch takes.
+_LITTLE = 64 * 2**20
+
+
 def planned(
     checked: CheckedCapture,
     quantity: Quantity,
@@ -52,8 +56,12 @@ def planned(
     budget: int,
     checkpoints: int | None,
     weights: int,
+    accumulated: int | None = None,
 ) -> WorkPlan:
     """The division that goes over the training data the least often.
+
+    Where the data lies in memory, so that going over it again costs nothing, it is the division
+    that holds the least, of those that do no more work.
 
     Rows are divided first. Where not even one fits half the budget, a score is added up over groups
     of layers; a layer is never divided, so that the largest is what must fit.
@@ -66,15 +74,18 @@ def planned(
         budget: bytes, of which a half is for queries and resident weights.
         checkpoints: how many there are, if they can all be resident; None if not.
         weights: bytes of a checkpoint's.
+        accumulated: bytes of what adds up over checkpoints one after another, where data that lies
+            in memory allows for that order without a price; else None.
     """
     share = budget // 2
     # Twice what is held: query batches are joined by copying them.
     row_bytes = 2 * quantity.row_bytes(checked, sample)
     whole = row_bytes * quantity.rows
     if checkpoints is not None and checkpoints * (whole + weights) <= share:
-        return WorkPlan(
-            budget, batch_size, quantity.rows, quantity.rows, _ALL, True, checkpoints * whole
-        )
+        spared = (checkpoints - 1) * (whole + weights)
+        resident = accumulated is None or spared <= max(_LITTLE, accumulated)
+        held = checkpoints * whole if resident else whole
+        return WorkPlan(budget, batch_size, quantity.rows, quantity.rows, _ALL, resident, held)
     at_once = min(quantity.rows, max(1, int(share / max(1.0, row_bytes))))
     groups = _ALL
     held = at_once * row_bytes

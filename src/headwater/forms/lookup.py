@@ -1,7 +1,7 @@
 """Products with gradients of a lookup table, in which few rows of many are other than zero.
 
-None of them writes a table out. They go query by query: a query's rows are summed into a small
-table, and each example's positions look up what stands there.
+None of them writes a table out: a query's rows are summed into a small table, and each example's
+positions look up what stands there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.cost import examples_per_scratch
 from headwater.forms.factored import Factored
 from headwater.forms.rows import Rows
 
@@ -27,17 +28,28 @@ def factors_of_a_table(form: Factored) -> bool:
 
 def dot_rows(queries: Rows, examples: Rows) -> Float[Tensor, "Q B"]:
     """<e_t at row id_t, e'_s at row id'_s>, summed over the positions with equal rows."""
-    result = queries.values.new_zeros(queries.batch_size, examples.batch_size)
-    place = queries.ids.new_full((queries.table_rows,), -1)
-    for query in range(queries.batch_size):
-        rows, table = _touched(queries, query)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        found = place[examples.ids]
-        example, position = (found >= 0).nonzero(as_tuple=True)
-        products = examples.values[example, position] * table[found[example, position]]
-        result[query].index_add_(0, example, products.sum(dim=1))
-        place[rows] = -1
-    return result
+    touched, values = queries.touched, examples.values.flatten(0, 1)
+    ids = examples.ids.flatten()
+    first = touched.starts[ids]
+    # The entries of queries that stand at the row which a position looked up.
+    counts = touched.starts[ids + 1] - first
+    met = counts.cumsum(0)
+    at_once = examples_per_scratch(values.shape[1], values.element_size())
+    result = values.new_zeros(queries.batch_size * examples.batch_size)
+    total, low, done = int(met[-1]) if len(met) else 0, 0, 0
+    while done < total:
+        # As many positions as meet few enough entries; a single one meets no more than Q.
+        high = max(low + 1, int(torch.searchsorted(met, done + at_once, right=True)))
+        count = int(met[high - 1]) - done
+        place = torch.repeat_interleave(counts[low:high], output_size=count)
+        position = place + low
+        before = (met - counts)[low:high] - done
+        entry = torch.arange(count, device=ids.device) + (first[low:high] - before)[place]
+        products = (values[position] * touched.values[entry]).sum(dim=1)
+        pair = touched.owners[entry] * examples.batch_size + position // examples.positions
+        result.index_add_(0, pair, products)
+        low, done = high, done + count
+    return result.view(queries.batch_size, examples.batch_size)
 
 
 def dot_rows_with_factored(queries: Rows, examples: Factored) -> Float[Tensor, "Q B"]:

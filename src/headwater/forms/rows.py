@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Touched:
+    """The rows that each of B gradients is other than zero at, each once; ordered by row.
+
+    Attributes:
+        starts: where each row's entries begin; at the end, the number of entries R.
+        owners: whose gradient an entry is of, 0 to B - 1.
+        values: the gradient at that row.
+    """
+
+    starts: Int[Tensor, " V+1"]
+    owners: Int[Tensor, " R"]
+    values: Float[Tensor, "R E"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,18 @@ class Rows(Form):
 
     def with_tensors(self, tensors: tuple[Tensor, ...]) -> Rows:
         return replace(self, ids=tensors[0], values=tensors[1])
+
+    @cached_property
+    def touched(self) -> Touched:
+        """The same gradients by row; kept, since queries meet one batch after another."""
+        owners = torch.arange(self.batch_size, device=self.ids.device)
+        keys = (self.ids.long() * self.batch_size + owners[:, None]).flatten()
+        entries, where = torch.unique(keys, return_inverse=True)
+        values = self.values.new_zeros(len(entries), self.values.shape[2])
+        values.index_add_(0, where, self.values.flatten(0, 1))
+        first_keys = self.batch_size * torch.arange(self.table_rows + 1, device=self.ids.device)
+        starts = torch.searchsorted(entries, first_keys)
+        return Touched(starts, entries % self.batch_size, values)
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         pieces = self.pieces(2 * self.positions * self.positions)
