@@ -63,7 +63,7 @@ class PreconditionedScores(Quantity):
             for captured in self._queries.gradients(capture, start, stop, batch_size)
             for part in self._preconditioned.solved(captured)
         ]
-        return self._preconditioned.evaluator(Gradients.cat(held))
+        return self._preconditioned.evaluator(Gradients.joined(held))
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         few = next(self._queries.gradients(capture, 0, min(2, self.rows), 2))

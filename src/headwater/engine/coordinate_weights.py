@@ -55,7 +55,7 @@ class WeightedPairs(PairScores):
                 weights = self._weights(place, captured.like)
             part = _weighted(captured, weights)
             held.append(part.summed() if self._summed else part)
-        found = Gradients.cat(held)
+        found = Gradients.joined(held)
         return DotProducts(found.summed() if self._summed else found)
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:

@@ -68,7 +68,7 @@ class Cosines(PairScores):
             norms = inverse_norms(captured, kind="query", first=first)
             first += captured.batch_size
             held.append(_scaled(captured.for_pairs(queries=stop - start), norms))
-        return CosineEvaluator(Gradients.cat(held))
+        return CosineEvaluator(Gradients.joined(held))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         return evaluator

@@ -112,7 +112,7 @@ class PairScores(Quantity):
     ) -> Evaluator:
         captured = self._queries.gradients(capture, start, stop, batch_size)
         held = [gradients.for_pairs(queries=stop - start) for gradients in captured]
-        return DotProducts(Gradients.cat(held))
+        return DotProducts(Gradients.joined(held))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         assert isinstance(evaluator, DotProducts)

@@ -120,16 +120,26 @@ class Gradients:
     @classmethod
     def cat(cls, batches: Sequence[Gradients]) -> Gradients:
         """The batches' examples, one after the other."""
+        return cls.joined(list(batches))
+
+    @classmethod
+    def joined(cls, batches: list[Gradients]) -> Gradients:
+        """`cat`, of batches that nothing else holds: a block at a time is in memory twice.
+
+        Args:
+            batches: at least one; the list is empty afterwards.
+        """
         if len(batches) == 1:
-            return batches[0]
+            return batches.pop()
         blocks = dict.fromkeys(block for batch in batches for block in batch.forms)
-        forms = {
-            block: _cat([batch.forms.get(block) for batch in batches], batches) for block in blocks
-        }
-        return cls(forms, sum(batch.batch_size for batch in batches), batches[0].like)
+        sizes, like = [batch.batch_size for batch in batches], batches[0].like
+        parts = [dict(batch.forms) for batch in batches]
+        batches.clear()
+        forms = {block: _cat([part.pop(block, None) for part in parts], sizes) for block in blocks}
+        return cls(forms, sum(sizes), like)
 
 
-def _cat(forms: list[Form | None], batches: Sequence[Gradients]) -> Form:
+def _cat(forms: list[Form | None], sizes: list[int]) -> Form:
     present = [form for form in forms if form is not None]
     if len(present) == len(forms) and len({_shape(form) for form in present}) == 1:
         return type(present[0]).cat(present)
@@ -137,10 +147,8 @@ def _cat(forms: list[Form | None], batches: Sequence[Gradients]) -> Form:
     # that is used twice only in some batches): written out, they are all alike.
     written = next(form.materialise() for form in present)
     rows = [
-        form.materialise()
-        if form is not None
-        else written.new_zeros(batch.batch_size, written.shape[1])
-        for form, batch in zip(forms, batches, strict=True)
+        form.materialise() if form is not None else written.new_zeros(size, written.shape[1])
+        for form, size in zip(forms, sizes, strict=True)
     ]
     return Materialised(torch.cat(rows))
 
