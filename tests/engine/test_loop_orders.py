@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from headwater import GradCos, InputError, NoCheckpointsError
 from headwater.engine import run as run_module
@@ -194,7 +194,13 @@ def test_data_that_costs_nothing_to_read_is_read_again_where_that_spares_memory(
     assert plan_of(estimator).resident is not in_memory
 
 
-def test_data_in_memory_is_read_once_where_more_would_accumulate_than_is_spared(orders):
-    estimator = make()
-    assert_close(estimator.influence(*QUERIES), expected_scores())
+def test_data_in_memory_is_read_once_where_more_would_accumulate_than_is_spared(monkeypatch):
+    monkeypatch.setattr(work_plan, "_LITTLE", 0)
+    inputs, targets = dataset().tensors
+    many = TensorDataset(inputs.repeat(10_000, 1), targets.repeat(10_000))
+    assert plan_of(make(influence_src_dataset=many)).resident
+
+
+def test_data_in_memory_is_read_once_where_little_is_held(orders):
+    assert_close(make().influence(*QUERIES), expected_scores())
     assert orders == ["_resident"]

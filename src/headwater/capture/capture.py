@@ -176,8 +176,7 @@ class Capture:
 
         def loss(scale: float) -> Tensor:
             losses = task.losses(self.model, batch)
-            total = (losses * weights.to(losses.dtype)).sum()
-            return total if scale == 1 else total * scale
+            return (losses * weights.to(losses.dtype)).sum() * scale
 
         def by_autograd(scale: float) -> dict[str, Tensor]:
             with self._as_found():

@@ -78,7 +78,7 @@ def planned(
             in memory allows for that order without a price; else None.
     """
     share = budget // 2
-    # Twice what is held: query batches are joined by copying them.
+    # Twice what is held: query batches are joined by copying a block at a time, of maybe one.
     row_bytes = 2 * quantity.row_bytes(checked, sample)
     whole = row_bytes * quantity.rows
     if checkpoints is not None and checkpoints * (whole + weights) <= share:

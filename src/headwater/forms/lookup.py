@@ -15,7 +15,7 @@ from headwater.forms.factored import Factored
 from headwater.forms.rows import Rows
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from headwater.forms.form import Form
@@ -55,11 +55,14 @@ def dot_rows(queries: Rows, examples: Rows) -> Float[Tensor, "Q B"]:
 def dot_rows_with_factored(queries: Rows, examples: Factored) -> Float[Tensor, "Q B"]:
     """<e_t at row id_t, d_s x_s^T> = d_s[id_t] (x_s . e_t), summed over s and t."""
     by_row, other = _sides(examples)
-    products = []
-    for query in range(queries.batch_size):
-        rows, table = _touched(queries, query)
-        products.append((by_row[..., rows] * (other @ table.mT)).sum(dim=(1, 2)))
-    return torch.stack(products)
+    touched, itemsize = queries.touched, queries.values.element_size()
+    result = queries.values.new_zeros(queries.batch_size, examples.batch_size)
+    at_once = examples_per_scratch(2 * examples.batch_size * examples.positions, itemsize)
+    for start in range(0, len(touched.rows), at_once):
+        entries = slice(start, start + at_once)
+        products = by_row[..., touched.rows[entries]] * (other @ touched.values[entries].mT)
+        result.index_add_(0, touched.owners[entries], products.sum(dim=1).mT)
+    return result
 
 
 def dot_factored_with_rows(queries: Factored, examples: Rows) -> Float[Tensor, "Q B"]:
@@ -96,13 +99,6 @@ def paired_dot(left: Form, right: Form) -> Float[Tensor, " B"]:
         pair = (form.examples(place, place + 1).materialise()[0] for form in (left, right))
         products.append(torch.dot(*pair))
     return torch.stack(products)
-
-
-def _touched(form: Rows, query: int) -> tuple[Int[Tensor, " R"], Float[Tensor, "R E"]]:
-    """The rows that a query looked up, each once, and its gradient there."""
-    rows, where = torch.unique(form.ids[query], return_inverse=True)
-    table = form.values.new_zeros(len(rows), form.values.shape[2])
-    return rows, table.index_add_(0, where, form.values[query])
 
 
 def _sides(form: Factored) -> tuple[Float[Tensor, "B S V"], Float[Tensor, "B S E"]]:

@@ -24,11 +24,13 @@ class Touched:
 
     Attributes:
         starts: where each row's entries begin; at the end, the number of entries R.
+        rows: the row that an entry stands at.
         owners: whose gradient an entry is of, 0 to B - 1.
         values: the gradient at that row.
     """
 
     starts: Int[Tensor, " V+1"]
+    rows: Int[Tensor, " R"]
     owners: Int[Tensor, " R"]
     values: Float[Tensor, "R E"]
 
@@ -72,7 +74,8 @@ class Rows(Form):
         values.index_add_(0, where, self.values.flatten(0, 1))
         first_keys = self.batch_size * torch.arange(self.table_rows + 1, device=self.ids.device)
         starts = torch.searchsorted(entries, first_keys)
-        return Touched(starts, entries % self.batch_size, values)
+        rows = entries // self.batch_size
+        return Touched(starts, rows, entries % self.batch_size, values)
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         pieces = self.pieces(2 * self.positions * self.positions)
