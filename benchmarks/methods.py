@@ -103,7 +103,11 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
             if method.has_scores:
                 rows[name] = {"title": method.title}
                 try:
-                    chosen, how = _tuned(method, run, retraining, folder, parts, asked)
+                    chosen, how = (
+                        _untuned(method)
+                        if asked.untuned
+                        else _tuned(method, run, retraining, folder, parts, asked)
+                    )
                     with within(asked.limit):
                         found = _by_scores(chosen, run, bank, parts, left_out)
                     rows[name].update(how | found)
@@ -143,20 +147,27 @@ def _tuned(
     ways = {"as it comes": method.make, **method.settings}
     inputs, targets = parts.tuning
     candidates = {}
+    too_long: TookTooLong | None = None
     for label, make in ways.items():
         try:
             with within(asked.limit):
                 candidates[label] = make(run).influence(inputs, targets)
-        except HeadwaterError as error:  # noqa: PERF203 - the others are still candidates
+        except (HeadwaterError, TookTooLong) as error:  # noqa: PERF203 - others are candidates
             _say(f"  {method.title}, {label}: {error}")
-        except TookTooLong as error:
-            if not candidates:
-                raise
-            _say(f"  {method.title}, {label}: {error}")
+            if isinstance(error, TookTooLong):
+                too_long = error
     if not candidates:
+        # What was refused says why by itself when it is asked for the queries' scores.
+        if too_long is not None:
+            raise too_long
         return method, {}
     best, every = best_on_tuning_bank(candidates, bank)
     return replace(method, make=ways[best]), {"chosen": best, "tuning": every}
+
+
+def _untuned(method: Method) -> tuple[Method, dict[str, Any]]:
+    """The method as it comes, and that it wasn't tuned, if there is something to tune."""
+    return method, {"chosen": "not tuned"} if method.settings else {}
 
 
 def _by_scores(
@@ -281,6 +292,11 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=900.0,
         help="seconds for a method's scores; one that takes longer is listed without figures",
+    )
+    parser.add_argument(
+        "--untuned",
+        action="store_true",
+        help="take methods as they come, where trying their settings would take too long",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--training", type=int, help="fewer training examples, to try it out")

@@ -128,12 +128,14 @@ def first_order(
     optimizer: torch.optim.Optimizer,
     queries: tuple[Tensor, Tensor],
     share: Callable[[int, int, str], Any],
+    max_norm: float = float("inf"),
 ) -> Tensor:
     """TracIn over every update: each example's share in each displacement, times the queries.
 
     Args:
         share: from the numbers s and t of two updates and a parameter's name to what the
             displacement of update s changes by per change of the gradient of update t.
+        max_norm: what a batch's gradient is clipped to, by a factor that counts as given.
     """
     named = dict(module.named_parameters())
     scores = torch.zeros(len(queries[0]), len(data[0]), dtype=torch.float64)
@@ -147,10 +149,12 @@ def first_order(
     for places in batches:
         inputs, targets = (column[list(places)] for column in data)
         each = losses(module(inputs), targets)
-        own.append([(n, gradient(loss)) for n, loss in zip(places, each, strict=True)])
+        norm = torch.stack([g.square().sum() for g in gradient(each.mean()).values()]).sum().sqrt()
+        factor = min(1.0, max_norm / (float(norm) + 1e-6))
+        own.append([(n, gradient(factor * one)) for n, one in zip(places, each, strict=True)])
         of_queries.append([gradient(loss) for loss in losses(module(queries[0]), queries[1])])
         optimizer.zero_grad()
-        each.mean().backward()
+        (factor * each.mean()).backward()
         optimizer.step()
     for t, examples in enumerate(own):
         for s in range(t, len(batches)):

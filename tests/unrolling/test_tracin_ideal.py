@@ -12,11 +12,11 @@ from tests.oracles import unrolled
 from .runs import BATCHES, CASES, rates, smooth, trained
 
 
-def expected(case, share):
+def expected(case, share, **options):
     net = smooth()
     optimizer = case.optimizer(net)
     arguments = (TRAINING, BATCHES, cross_entropy, optimizer, QUERIES)
-    return unrolled.first_order(net, *arguments, share)
+    return unrolled.first_order(net, *arguments, share, **options)
 
 
 def test_with_plain_sgd_it_is_tracin_at_every_update():
@@ -37,6 +37,23 @@ def test_many_queries_have_the_scores_that_few_have(name):
     scores = TracInIdeal(trained(CASES[name])).influence(*many)
     assert len(scores) > 16
     assert_close(scores, torch.cat([few, other] * 6))
+
+
+def test_clipping_by_the_norm_counts_as_given():
+    """A number that gradients are multiplied by, whether taken by query or by example."""
+    rate = rates(smooth(), 0.3, 0.07)
+
+    def share(s, t, name):
+        return -rate[name] if s == t else 0.0
+
+    right = expected(CASES["plain"], share, max_norm=0.8)
+    assert (right - expected(CASES["plain"], share)).abs().max() > 1e-3
+    run = trained(CASES["plain"], max_grad_norm=0.8)
+    assert_close(TracInIdeal(run).influence(*QUERIES), right)
+    # One query at a time is fewer than the examples of a batch.
+    for place in range(len(QUERIES[0])):
+        one = TracInIdeal(run).influence(*(column[place : place + 1] for column in QUERIES))
+        assert_close(one, right[place : place + 1])
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def _conjugate(steps: int, share: float, run: TrainedRun) -> DataInfluence:
     return InfluenceFunction(curvature=curvature, **run.without_series())
 
 
+def _astra(steps: int, batch_size: int, run: TrainedRun) -> DataInfluence:
+    curvature = ASTRA(
+        EKFAC(likelihood=run.likelihood, seed=run.seed),
+        steps=steps,
+        batch_size=batch_size,
+        seed=run.seed,
+    )
+    return InfluenceFunction(curvature=curvature, **run.without_series())
+
+
 def _source(segments: int, curvature: type[KFAC | EKFAC], run: TrainedRun) -> DataInfluence:
     return SOURCE(
         segments=segments,
@@ -150,10 +160,8 @@ METHODS: dict[str, Method] = {
     ),
     "astra": Method(
         "EK-FAC with ASTRA",
-        lambda run: InfluenceFunction(
-            curvature=ASTRA(EKFAC(likelihood=run.likelihood, seed=run.seed), seed=run.seed),
-            **run.without_series(),
-        ),
+        partial(_astra, 100, 256),
+        settings={"25 steps of 128": partial(_astra, 25, 128)},
         has_self_influence=False,
     ),
     "source": Method(

@@ -17,7 +17,7 @@ from headwater.capture.nonfinite import has_finite_sum
 from headwater.errors import ModelError, NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.batched_gradients import batched_gradients
-from headwater.estimators.unrolling.clipped import clipped
+from headwater.estimators.unrolling.clipping import clip_factor
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def backward_pass(
     """
     trajectory = run.trajectory(player)
     names = player.names
-    # Then the gradient is the sum of the examples' own, and nothing else is asked of it.
-    is_a_sum = player.max_grad_norm is None and not account.curvature
+    # Then the gradient is the sum of the examples' own, times a number that counts as given where
+    # it is clipped, and nothing else is asked of it.
+    is_a_sum = not account.curvature and (player.max_grad_norm is None or account.frozen)
     batch = borrow(query.batch, player.device)
 
     player.load_weights(trajectory.end.weights)
@@ -147,6 +148,10 @@ def _by_example(
         loss = player.weighted(batch, ones)
         (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
         gradients = _of_the_loss(loss, parameters, differentiable=False)
+        factor = None
+        if player.max_grad_norm is not None:
+            factor = clip_factor(gradients, player.max_grad_norm)
+            gradients = {name: gradient * factor for name, gradient in gradients.items()}
         by_gradient = adjoint.back_over(step, before, gradients, names)
         own = batched_gradients(
             [shares],
@@ -157,7 +162,7 @@ def _by_example(
     dots = some.detach().new_zeros(size, len(step.examples))
     for rows, examples in zip(by_gradient.values(), own, strict=True):
         dots += rows.flatten(1) @ examples.flatten(1).mT
-    return dots
+    return dots if factor is None else dots * factor
 
 
 def _by_query(
@@ -181,7 +186,10 @@ def _by_query(
         loss = player.weighted(batch, ones)
         gradients = _of_the_loss(loss, parameters, differentiable=True)
         if player.max_grad_norm is not None:
-            gradients = clipped(gradients, player.max_grad_norm, frozen=account.frozen)
+            factor = clip_factor(gradients, player.max_grad_norm)
+            if account.frozen:
+                factor = factor.detach()
+            gradients = {name: gradient * factor for name, gradient in gradients.items()}
         by_gradient = adjoint.back_over(step, before, gradients, names)
         moved = list(by_gradient)
         sources = [*parameters.values(), ones] if account.curvature else [ones]
