@@ -60,7 +60,13 @@ def choose_queries(model: nn.Module, data: NoisyDigits, count: int) -> Int[Tenso
 
 
 def explain(
-    tracin: TracInCP, model: nn.Module, data: NoisyDigits, queries: Int[Tensor, " Q"], *, k: int
+    tracin: TracInCP,
+    model: nn.Module,
+    data: NoisyDigits,
+    queries: Int[Tensor, " Q"],
+    *,
+    k: int,
+    show_progress: bool = False,
 ) -> list[Explanation]:
     """Return one explanation per query, in their order.
 
@@ -70,11 +76,14 @@ def explain(
         data: Where the test images are.
         queries: Indices of test images.
         k: Proponents, and opponents, to name for each.
+        show_progress: Whether bars are shown on stderr.
     """
     inputs, targets = data.test_images[queries], data.test_labels[queries]
     predicted = predicted_labels(model, data)[queries]
-    proponents = tracin.influence(inputs, targets, k=k, proponents=True, show_progress=True)
-    opponents = tracin.influence(inputs, targets, k=k, proponents=False, show_progress=True)
+    proponents, opponents = (
+        tracin.influence(inputs, targets, k=k, proponents=wanted, show_progress=show_progress)
+        for wanted in (True, False)
+    )
     return [
         Explanation(
             query=int(query),

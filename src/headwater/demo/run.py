@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ def attribute(
     tracin = TracInCP(
         model, data.train_set, checkpoints, loss_fn=nn.CrossEntropyLoss(reduction="none")
     )
-    self_influence = tracin.influence(show_progress=True)
+    progress = sys.stderr.isatty()
+    self_influence = tracin.influence(show_progress=progress)
     assert isinstance(self_influence, Tensor)
 
     rates = [load_checkpoint(checkpoint, model) for checkpoint in checkpoints]
@@ -68,5 +70,5 @@ def attribute(
             by_score("training loss, last checkpoint", losses[-1], data.flipped),
             in_random_order(data.flipped),
         ],
-        explanations=explain(tracin, model, data, queries, k=settings.k),
+        explanations=explain(tracin, model, data, queries, k=settings.k, show_progress=progress),
     )
