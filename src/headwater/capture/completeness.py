@@ -64,16 +64,23 @@ def disagreements(
         covered.update(block)
         lengths = [expected[n].numel() if sizes is None else sizes[n] for n in block]
         sums = _parts(form.weighted_sum(weights), lengths, part)
-        pairs = list(zip(block, sums, strict=True))
-        if all(_near(total, expected[name]) for name, total in pairs):
+        distances = [_distance(total, expected[n]) for n, total in zip(block, sums, strict=True)]
+        # Whether they agree even without a look at how large the terms were.
+        if all(
+            _share(distance, expected[name].norm()) <= _tolerance(expected[name])
+            for name, distance in zip(block, distances, strict=True)
+        ):
             continue
         # Entries may nearly cancel over the batch, as they do near an optimum; what rounding can
         # do is bounded by the sum of magnitudes, not by the sum.
         bounds = _parts(form.magnitudes().weighted_sum(weights), lengths, part)
-        for name, total, bound in zip(block, sums, bounds, strict=True):
+        for name, distance, bound in zip(block, distances, bounds, strict=True):
             scale = torch.maximum(bound, expected[name].flatten().abs()).norm()
-            error = _relative(total, expected[name], scale)
-            roundings = [_relative(again[name], expected[name], scale) for again in rescaled]
+            error = _share(distance, scale)
+            roundings = [
+                _share(_distance(again[name].flatten().clone(), expected[name]), scale)
+                for again in rescaled
+            ]
             rounding = max(roundings, default=0.0)
             if not error <= max(_tolerance(expected[name]), _ROUNDING_MARGIN * rounding):
                 found[name] = error
@@ -90,14 +97,16 @@ def _parts(flat: Tensor, sizes: list[int], part: Callable[[Tensor], Tensor] | No
     return each if part is None else [part(entries) for entries in each]
 
 
-def _near(total: Tensor, expected: Tensor) -> bool:
-    """Whether the two agree even without a look at how large the terms were."""
-    return _relative(total, expected, expected.norm()) <= _tolerance(expected)
+def _distance(total: Tensor, expected: Tensor) -> Tensor:
+    """The norm of the difference; `total`, which is flat, is used up.
+
+    Fresh memory for a difference takes longer than the difference.
+    """
+    return total.sub_(expected.flatten().to(total.dtype)).norm()
 
 
-def _relative(total: Tensor, expected: Tensor, scale: Tensor) -> float:
-    difference = (total.flatten() - expected.flatten().to(total.dtype)).norm()
-    return 0.0 if not difference else float(difference / scale)
+def _share(distance: Tensor, scale: Tensor) -> float:
+    return 0.0 if not distance else float(distance / scale)
 
 
 def _tolerance(expected: Tensor) -> float:
