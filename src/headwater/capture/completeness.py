@@ -102,7 +102,8 @@ def _distance(total: Tensor, expected: Tensor) -> Tensor:
 
     Fresh memory for a difference takes longer than the difference.
     """
-    return total.sub_(expected.flatten().to(total.dtype)).norm()
+    total.sub_(expected.flatten().to(total.dtype))
+    return torch.linalg.vector_norm(total)
 
 
 def _share(distance: Tensor, scale: Tensor) -> float:
