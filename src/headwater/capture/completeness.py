@@ -102,8 +102,9 @@ def _distance(total: Tensor, expected: Tensor) -> Tensor:
 
     Fresh memory for a difference takes longer than the difference.
     """
-    total.sub_(expected.flatten().to(total.dtype))
-    return torch.linalg.vector_norm(total)
+    difference = total.sub_(expected.flatten().to(total.dtype))
+    norm: Tensor = difference.norm()
+    return norm
 
 
 def _share(distance: Tensor, scale: Tensor) -> float:
