@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from headwater.errors import LossError
 from tests.oracles import tracin
 
 from .small import (
@@ -19,6 +20,7 @@ from .small import (
     cross_entropy,
     dataset,
     expected_scores,
+    labels,
     make,
     model,
     rows,
@@ -156,6 +158,41 @@ class OneNumber(nn.Module):
 
 class OneNumberSqueezed(OneNumber):
     squeezed = True
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss, nn.BCEWithLogitsLoss])
+def test_one_loss_per_example_may_have_the_axis_of_a_single_output(loss):
+    """(B, 1), which is what a model with one output and a loss of torch's come to."""
+    targets, query_targets = labels(N, 30, 2)[:, None].double(), labels(Q, 31, 2)[:, None].double()
+    module = model(kind=OneNumber)
+    expected = tracin.influence_scores(
+        module,
+        list(zip(states(OneNumber), RATES, strict=True)),
+        lambda module, example: loss(reduction="sum")(module(example[0]), example[1]),
+        singles(TRAINING[0], targets),
+        singles(QUERIES[0], query_targets),
+        tracin.trainable_names(module),
+    )
+    estimator = make(
+        model=model(kind=OneNumber),
+        checkpoints=states(OneNumber),
+        influence_src_dataset=TensorDataset(TRAINING[0], targets),
+        loss_fn=loss(reduction="none"),
+    )
+    assert_close(estimator.influence(QUERIES[0], query_targets), expected)
+
+
+def test_predictions_that_are_paired_with_all_targets_are_told_apart():
+    """(B, 1) against (B,) broadcasts to all pairs, in silence but for a warning of torch."""
+    estimator = make(
+        model=model(kind=OneNumber),
+        checkpoints=states(OneNumber),
+        influence_src_dataset=TensorDataset(TRAINING[0], rows(N, 30)),
+        loss_fn=lambda predictions, targets: (predictions - targets).square(),
+        batch_size=3,
+    )
+    with pytest.raises(LossError, match=r"\(3, 3\).*\(3, 1\) were broadcast .*\(3,\)"):
+        estimator.influence()
 
 
 def squared_error(predictions, targets):

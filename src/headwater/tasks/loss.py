@@ -74,8 +74,8 @@ def declared_reduction(loss_fn: Callable[..., Any], *, batched: bool | None) -> 
     if batched is False and reduction != "none":
         raise LossError(
             f"loss_fn.reduction is {declared!r}, which contradicts "
-            f"sample_wise_grads_per_batch=False: that flag expects one loss per example. Use "
-            f"reduction='none', or set the flag to True"
+            f"sample_wise_grads_per_batch=False, the default: it expects one loss per example. "
+            f"Use reduction='none', or set the flag to True"
         )
     return reduction  # type: ignore[return-value]
 
@@ -101,8 +101,9 @@ class LossTask(Task):
         if size == 1:
             return reduced.reshape(1)
         if self.reduction == "none":
-            self._probe_some(reduced, predictions, targets)
-            return reduced
+            own = reduced.reshape(size)
+            self._probe_some(own, predictions, targets)
+            return own
         losses = torch.stack([self._single(predictions, targets, i, size) for i in range(size)])
         self._probe_all(reduced, losses)
         return losses
@@ -135,12 +136,12 @@ class LossTask(Task):
         if self.reduction is None and size > 1 and isinstance(reduced, Tensor):
             self.reduction = self._shown_reduction(reduced)
         if self.reduction == "none":
-            if not isinstance(reduced, Tensor) or reduced.dim() != 1 or reduced.shape[0] != size:
+            if not isinstance(reduced, Tensor) or not _is_one_per_example(reduced, size):
                 raise LossError(
                     f"loss_fn returned {_came(reduced)} for a batch of {size}; expected one loss "
                     f"per example, shape ({size},). Use reduction='none' and sum over every other "
-                    f"axis, or set sample_wise_grads_per_batch=True for a loss that sums or "
-                    f"averages"
+                    f"axis; for a loss that sums or averages the batch, TracInCP and its kin take "
+                    f"sample_wise_grads_per_batch=True{_broadcast(reduced, predictions, targets)}"
                 )
             return size
         if not isinstance(reduced, Tensor) or reduced.numel() != 1:
@@ -219,6 +220,26 @@ class LossTask(Task):
                     f"over tokens) or not a {self.reduction}; {REMEDY}, or say what it is by "
                     f"loss_fn.reduction"
                 )
+
+
+def _is_one_per_example(losses: Tensor, size: int) -> bool:
+    """Whether the losses are as many as examples, along the first axis: (B,), or (B, 1) as well.
+
+    A model with one output has the latter where nothing squeezes it.
+    """
+    return losses.dim() > 0 and losses.shape[0] == size == losses.numel()
+
+
+def _broadcast(losses: Any, predictions: Any, targets: Any) -> str:
+    """What to add to an error where predictions and targets were paired all with all."""
+    if not all(isinstance(each, Tensor) for each in (losses, predictions, targets)):
+        return ""
+    if losses.numel() <= max(predictions.numel(), targets.numel()):
+        return ""
+    return (
+        f". Predictions of shape {tuple(predictions.shape)} were broadcast against targets of "
+        f"shape {tuple(targets.shape)}: give both the same shape"
+    )
 
 
 def _came(reduced: Any) -> str:
