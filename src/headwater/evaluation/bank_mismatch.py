@@ -39,7 +39,7 @@ def refuse_mismatch(before: dict[str, Any], now: dict[str, Any], path: Path) -> 
         return
     said = [_said(name, there, came) for name, (there, came) in differs.items()]
     raise BankMismatchError(
-        f"the bank at {path} was built with {listed(said)}. Build into another folder, or give "
+        f"the bank at {path} was built with {_listed(said)}. Build into another folder, or give "
         f"what it was built with",
         differs=differs,
         path=path,
@@ -73,7 +73,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[
     return found
 
 
-def listed(parts: list[str]) -> str:
+def _listed(parts: list[str]) -> str:
     """A list in words."""
     *others, last = parts
     return f"{', '.join(others)} and {last}" if others else last
