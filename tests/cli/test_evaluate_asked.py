@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_an_interruption_says_what_is_kept(headwater, by_function, monkeypatch):
     monkeypatch.setattr(FunctionRetraining, "states", states)
     status, _, err = headwater("evaluate", by_function, *FEW)
     assert status == 130
-    assert "1 of 8 models are kept in evaluation-bank. The same command goes on" in said(err)
+    assert "bank in evaluation-bank keeps 1 of 8 models. The same command goes on from" in said(err)
     monkeypatch.setattr(FunctionRetraining, "states", whole)
 
     def interrupted(*args, **kwargs):
@@ -90,13 +91,13 @@ def test_an_interruption_says_what_is_kept(headwater, by_function, monkeypatch):
     monkeypatch.setattr("headwater.cli.evaluated.by_lds.judge_by_lds", interrupted)
     status, _, err = headwater("evaluate", by_function, *FEW)
     assert status == 130
-    assert "The bank in evaluation-bank is gone on with: 7 of 8 models are missing" in err
+    assert "The bank in evaluation-bank is gone on with: it lacks 7 of 8 models" in err
     assert "bank in evaluation-bank is complete. The same command uses its 8 models" in said(err)
     monkeypatch.setattr(FunctionRetraining, "states", interrupted)
     status, _, err = headwater("evaluate", by_function, *FEW, "--bank", "other")
     assert status == 130
     assert "the same command begins anew" in said(err)
-    assert "kept" not in err
+    assert "keeps" not in err
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,13 @@ def test_some_that_cannot_be_judged_are_said_not_to_be(headwater, by_recipe):
     status, out, _ = headwater("evaluate", by_recipe, *FEW, "--methods", "training-loss,random")
     assert status == 0
     assert "Not judged: training-loss has no scores by query" in said(out)
+
+
+def test_of_what_comes_by_default_some_may_be_left_out(headwater, by_recipe, monkeypatch):
+    monkeypatch.setitem(METHODS, "random", replace(METHODS["random"], has_self_influence=False))
+    status, out, _ = headwater("evaluate", by_recipe, "--measure", "mislabel", "--seeds", "1")
+    assert status == 0
+    assert "Not judged, of what comes by default: random has no self-influence" in said(out)
 
 
 def test_queries_that_are_not_there_are_not_left_out(headwater, by_recipe):

@@ -51,7 +51,7 @@ def kept_bank(
         if there == wanted:
             say(f"The bank in {place} is used again: {models}")
         elif there:
-            say(f"The bank in {place} is gone on with: {wanted - there} of {models} are missing")
+            say(f"The bank in {place} is gone on with: it lacks {wanted - there} of {models}")
         else:
             say(f"A bank is built in {place}: {models} to train")
 
@@ -75,8 +75,8 @@ def what_is_left(folder: Path) -> str:
         return NOTHING_HALF_WRITTEN
     if there < wanted:
         return (
-            f"{there} of {counted(wanted, 'model')} are kept in {shown_path(folder)}. The same "
-            f"command goes on from there."
+            f"The bank in {shown_path(folder)} keeps {there} of {counted(wanted, 'model')}. The "
+            f"same command goes on from there."
         )
     return (
         f"The bank in {shown_path(folder)} is complete. The same command uses its "
