@@ -101,7 +101,7 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
         left_out = _left_out(setting, parts) if setting.linear else None
         for name, method in methods.items():
             if method.has_scores:
-                rows[name] = {"title": method.title}
+                rows[name] = {"title": method.title_of(run)}
                 try:
                     chosen, how = (
                         _untuned(method)
@@ -113,10 +113,12 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
                     rows[name].update(how | found)
                 except TookTooLong as error:
                     rows[name]["failure"] = str(error)
-                _say(f"  {method.title}: {rows[name]}")
+                _say(f"  {rows[name]['title']}: {rows[name]}")
     if setting.labels and asked.seeds:
         for name, found in _by_detection(setting, methods, parts, asked).items():
-            rows[name] = {**rows.get(name, {}), **found}
+            before = rows.get(name, {})
+            title = before.get("title", found["title"])
+            rows[name] = {**before, **found, "title": title}
     return {
         "header": machine.header(asked.threads),
         "setting": {
@@ -236,7 +238,7 @@ def _by_detection(
             likelihood=setting.likelihood,
         )
         for name, one in found.items():
-            row = rows.setdefault(name, {"title": one.title})
+            row = rows.setdefault(name, {"title": one.title, "title of wrong labels": one.title})
             if one.failure:
                 row["failure"] = one.failure
             if one.runs:

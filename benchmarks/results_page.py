@@ -54,7 +54,8 @@ def _setting(found: dict[str, Any]) -> str:
     parts = [f"### {facts['says']}", facts_line, by_lds]
     wrong = [
         [
-            row["title"],
+            # Of one model, where scores are averaged over several.
+            row.get("title of wrong labels", row["title"]),
             _interval(row.get("uniform", {}).get("auroc")),
             _share(row.get("uniform", {}).get("found_at_20")),
             _interval(row.get("runner-up", {}).get("auroc")),

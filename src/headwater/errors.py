@@ -204,7 +204,23 @@ class BankIncompleteError(BankError, RuntimeError):
 
 
 class BankMismatchError(BankError, ValueError):
-    """The bank was made of something else than what it is used with; names what differs."""
+    """The bank was made of something else than what it is used with; names what differs.
+
+    Attributes:
+        differs: by name, what is there and what came; empty texts for what has no words.
+        path: the bank's folder.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        differs: dict[str, tuple[str, str]] | None = None,
+        path: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.differs = {} if differs is None else differs
+        self.path = path
 
 
 class BankVersionError(BankError, ValueError):

@@ -64,6 +64,12 @@ def test_the_page_of_a_small_setting(tmp_path, monkeypatch, capsys):
         "margin",
     ):
         assert word in page
+    # Wrong labels are looked for by one model, where scores are a mean over several.
+    several = {"title": "TRAK, five models", "title of wrong labels": "TRAK, one model"}
+    titled = {**found, "methods": {"trak": {**tracin, **several}}}
+    by_scores, by_detection = results.tables({"": titled}).split("10 % of the labels")
+    assert "| TRAK, five models |" in by_scores
+    assert "| TRAK, one model |" in by_detection
     # In another setting than before nothing stays.
     changed = {"setting": {**found["setting"], "training": 41}, "methods": {}}
     assert results.merged(found, changed) == changed

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headwater.cli.given_scores import read_scores
-from headwater.errors import InputError
+from headwater.errors import InputError, NonFiniteError
 
 FEW = ["--subsets", "4", "--queries", "0:6", "--no-progress"]
 
@@ -97,7 +97,6 @@ def test_without_its_proponents_a_query_is_asked_again(headwater, written):
         (("checkpoints =", "checkpoints ="), [], 3, "doesn't say how to train the model again"),
         (("checkpoints =", "def train():\n    pass\ncheckpoints ="), [], 3, "train(dataset, seed)"),
         (("checkpoints =", "training = 5\ncheckpoints ="), [], 3, "has a int there"),
-        (("checkpoints =", TRAIN), ["--measure", "mislabel"], 3, "doesn't define it"),
         (("checkpoints =", TRAIN), ["--methods", "magic"], 2, "there is no method 'magic'"),
         (("checkpoints =", TRAIN), ["--out", "table.txt"], 2, "ends in none of .md, .csv, .json"),
         (("checkpoints =", TRAIN), ["--out", "no/table.md"], 3, "there is no folder no"),
@@ -112,6 +111,12 @@ def test_mistakes_are_said_before_anything_is_trained(
     code, _, err = headwater("evaluate", written(change), *FEW, *arguments)
     assert code == status
     assert says in " ".join(err.split())
+
+
+def test_wrong_labels_need_a_recipe(headwater, written):
+    code, _, err = headwater("evaluate", written(("checkpoints =", TRAIN)), "--measure", "mislabel")
+    assert code == 3
+    assert "doesn't define it" in " ".join(err.split())
 
 
 def test_files_of_scores_are_read_in_any_format(tmp_path):
@@ -136,10 +141,20 @@ def test_files_of_scores_are_read_in_any_format(tmp_path):
     np.savez(tmp_path / "other.npz", values=matrix)
     (tmp_path / "other.csv").write_text("name,score\na,1\n")
     np.save(tmp_path / "small.npy", matrix[:2])
+    np.save(tmp_path / "turned.npy", matrix.T)
+    np.save(tmp_path / "holes.npy", np.where(matrix == 3, np.nan, matrix))
+    with pytest.raises(NonFiniteError, match=r"holes.npy: the score of query 1 and training"):
+        read_scores(tmp_path / "holes.npy", **wanted)
     for name, says in [
         ("other.npz", "expected `scores`"),
         ("other.csv", "score_<query id>"),
-        ("small.npy", "have shape"),
+        ("small.npy", r"small.npy: .* shape \(2, 2\); expected 3 training examples x 2 queries$"),
+        (
+            "turned.npy",
+            r"\(2, 3\); expected 3 training examples x 2 queries; with a row per query, transpose "
+            r"it: a file has a row per training example",
+        ),
     ]:
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=says) as caught:
             read_scores(tmp_path / name, **wanted)
+        assert "axes" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -89,7 +90,14 @@ def test_an_interrupted_bank_is_refused_and_goes_on_to_the_same_bytes(bank, tmp_
         RetrainedBank.open(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         RetrainedBank.build(tmp_path, stopping_after(1), SUBSETS, QUERIES)
-    RetrainedBank.build(tmp_path, retraining(), SUBSETS, QUERIES)
+    assert RetrainedBank.finished(tmp_path) == (6, 8)
+    told = []
+    RetrainedBank.build(
+        tmp_path, retraining(), SUBSETS, QUERIES, on_begin=lambda *counts: told.append(counts)
+    )
+    assert told == [(6, 8)]
+    assert RetrainedBank.finished(tmp_path) == (8, 8)
+    assert RetrainedBank.finished(tmp_path / "elsewhere") == (0, 0)
     for path in bank.path.glob("*.*"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
@@ -104,20 +112,31 @@ def test_a_finished_bank_is_opened_as_it_is(bank):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"made": retraining(recipe=Recipe(2, 8, 0.3))}, "another training"),
-        ({"made": retraining(dataset=digits(1, 41))}, "another data"),
-        ({"made": retraining(dataset=digits(0, 41))}, "another training examples: 40 there"),
-        ({"made": retraining(model=lambda: torch.nn.Linear(64, 10).double())}, "another model"),
-        ({"subsets": Subsets(5, runs=2, seed=3)}, "another count: 4 there, and 5 now"),
+        ({"made": retraining(recipe=Recipe(2, 8, 0.3))}, r"another epochs \(1 there, 2 now\)\."),
+        ({"made": retraining(dataset=digits(1, 41))}, r"built with other training data\."),
+        (
+            {"made": retraining(dataset=digits(0, 41))},
+            r"built with another number of training examples \(40 there, 41 now\)\.",
+        ),
+        (
+            {"made": retraining(model=lambda: torch.nn.Linear(64, 10).double())},
+            r"built with another model\.",
+        ),
+        ({"subsets": Subsets(5, runs=2, seed=3)}, r"another count \(4 there, 5 now\)\."),
         ({"subsets": Subsets(4, runs=2, seed=3, purpose="tuning")}, "another purpose"),
-        ({"queries": digits(1501, 1506)}, "another queries"),
+        ({"queries": digits(1501, 1506)}, r"built with other queries\. Build"),
+        (
+            {"queries": digits(1500, 1506), "subsets": Subsets(4, runs=1, seed=4)},
+            r"another runs \(2 there, 1 now\), another seed \(3 there, 4 now\) and other queries "
+            r"\(5 there, 6 now\)\. Build into another folder",
+        ),
         ({"keep_models": False}, "another keep_models"),
     ],
 )
 def test_a_bank_of_something_else_is_refused(bank, changes, says):
     known = {"made": retraining(), "subsets": SUBSETS, "queries": QUERIES, "keep_models": True}
     known.update(changes)
-    with pytest.raises(BankMismatchError, match=says):
+    with pytest.raises(BankMismatchError, match=says) as caught:
         RetrainedBank.build(
             bank.path,
             known["made"],
@@ -125,6 +144,7 @@ def test_a_bank_of_something_else_is_refused(bank, changes, says):
             known["queries"],
             keep_models=known["keep_models"],
         )
+    assert not re.search("[0-9a-f]{64}", str(caught.value))
 
 
 def test_other_queries_are_measured_without_training(bank):
@@ -132,7 +152,7 @@ def test_other_queries_are_measured_without_training(bank):
     asked = bank.asked(stopping_after(0), more)
     assert asked.queries == 10
     torch.testing.assert_close(asked.measured()[:, :, :5], bank.measured())
-    with pytest.raises(BankMismatchError, match="another data"):
+    with pytest.raises(BankMismatchError, match="other training data"):
         bank.asked(retraining(dataset=digits(1, 41)), more)
 
 
@@ -153,7 +173,7 @@ def test_every_changed_byte_of_a_part_is_noticed(bank, tmp_path):
         with pytest.raises(BankCorruptError):
             RetrainedBank.open(tmp_path)
     part.write_bytes(good[:-1])
-    with pytest.raises(BankCorruptError, match="can't be read"):
+    with pytest.raises(BankCorruptError, match=f"{re.escape(str(part))} can't be read"):
         RetrainedBank.open(tmp_path)
     part.write_bytes((tmp_path / "part-000002.safetensors").read_bytes())
     with pytest.raises(BankCorruptError, match="another bank"):

@@ -1,5 +1,6 @@
 """Methods side by side, and what removal does, against plain loops."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -155,9 +156,34 @@ def test_methods_are_judged_by_one_bank(tmp_path):
     expected = linear_datamodeling_score(own, bank)
     assert found["tracin"].lds.value == found["mine"].lds.value == expected.value
     assert found["failing"].lds is None
+    assert math.isnan(found["failing"].seconds)
+    assert found["tracin"].seconds > 0
+    assert found["trak"].title == "TRAK, one model"
+    assert METHODS["trak"].title_of(replace(run, others=[[]] * 4)) == "TRAK, five models"
     assert found["failing"].failure == "no such layer here"
     with pytest.raises(InputError, match="there is no method 'ekfack'"):
         methods_named(["tracin", "ekfack"])
+
+
+def test_queries_that_the_bank_did_not_measure_are_refused(tmp_path):
+    made = retraining()
+    bank = RetrainedBank.build(tmp_path, made, Subsets(3, runs=1), QUERIES)
+    methods = methods_named(["tracin"])
+    with reference_run(made, checkpoints=2) as run:
+        as_batch = judge_by_lds(methods, run, bank, QUERIES)
+        by_name = judge_by_lds(methods, run, bank, {"inputs": QUERIES[0], "targets": QUERIES[1]})
+        assert as_batch["tracin"].lds.value == by_name["tracin"].lds.value
+        others = digits(1501, 1505)
+        for wrong in (others, {"inputs": others[0], "targets": others[1]}):
+            with pytest.raises(InputError, match="aren't those that the bank at"):
+                judge_by_lds(methods, run, bank, wrong)
+        with pytest.raises(InputError, match="3 queries came"):
+            judge_by_lds(methods, run, bank, digits(1500, 1503))
+        asked = bank.asked(made, others)
+        assert judge_by_lds(methods, run, asked, others)["tracin"].lds is not None
+        with pytest.raises(InputError, match="per training example, transpose them") as caught:
+            judge_by_lds({}, run, bank, QUERIES, given={"mine": torch.zeros(48, 4)})
+        assert "axes" not in str(caught.value)
 
 
 def test_baselines_are_what_they_say():

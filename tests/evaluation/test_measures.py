@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from headwater import InputError, NonFiniteError
+from headwater import InputError, KMostInfluentialResults, NonFiniteError
 from headwater.evaluation import (
     agreement_of_seeds,
     detection,
@@ -116,6 +116,7 @@ def test_detection_by_hand():
     found = detection(suspicion, wrong)
     # Of 16 pairs the second wrong label loses one; precisions are 1 and 2/3.
     assert found.auroc == pytest.approx(15 / 16)
+    assert detection(suspicion, wrong.tolist()) == detection(suspicion, wrong.numpy()) == found
     assert found.average_precision == pytest.approx((1 + 2 / 3) / 2)
     assert found.found_at_10 == 0.5
     assert found.found_at_20 == 0.5
@@ -171,6 +172,10 @@ def test_labels_that_cannot_be_flipped_are_refused(arguments, says):
 def test_detection_refuses_what_has_no_answer():
     with pytest.raises(InputError, match="one number per"):
         detection(torch.rand(3), torch.ones(4).bool())
+    with pytest.raises(InputError, match=r"suspicion is a list .* expected one number per"):
+        detection(["a", "b"], [True, False])
+    with pytest.raises(InputError, match=r"wrong is int64 .* expected True or False for each"):
+        detection([0.0, 1, 2], [2])
     with pytest.raises(InputError, match="0 of 3 labels are wrong"):
         detection(torch.rand(3), torch.zeros(3).bool())
     with pytest.raises(NonFiniteError, match="training example 1"):
@@ -187,8 +192,24 @@ def test_retrieval_by_hand():
         recall_at_k(scores, relevant, 0)
     with pytest.raises(InputError, match="query 0 has no relevant"):
         recall_at_k(scores, relevant & False, 1)
-    with pytest.raises(InputError, match="expected bool"):
+    assert recall_at_k(scores.tolist(), relevant.tolist(), 2) == pytest.approx((0.5 + 1) / 2)
+    with pytest.raises(InputError, match=r"relevant is int64 .* expected True or False"):
         recall_at_k(scores, relevant.long(), 1)
+    with pytest.raises(InputError, match=r"relevant is a list .* expected True or False"):
+        recall_at_k(scores, [[True], [True, False]], 1)
+    with pytest.raises(InputError, match="with a row per training example, transpose") as caught:
+        recall_at_k(scores.mT, relevant, 1)
+    assert "axes" not in str(caught.value)
+
+
+def test_the_strongest_scores_alone_are_not_enough():
+    top = KMostInfluentialResults(torch.zeros(2, 1).long(), torch.ones(2, 1))
+    with pytest.raises(InputError, match=r"all 4 training examples: influence\(...\) without k"):
+        recall_at_k(top, torch.ones(2, 4).bool(), 1)
+    with pytest.raises(InputError, match="the highest or lowest of each query"):
+        scores_matrix(top, queries=2, examples=4)
+    with pytest.raises(InputError, match="isn't an array of numbers"):
+        scores_matrix("scores.npy", queries=2, examples=4)
 
 
 def test_scores_of_any_origin_are_put_in_order():
@@ -208,6 +229,10 @@ def test_scores_of_any_origin_are_put_in_order():
     ("arguments", "says"),
     [
         ({"scores": torch.rand(3, 2)}, "pass axes='NQ'"),
+        (
+            {"scores": torch.rand(2, 3), "axes": "NQ"},
+            r"shape \(2, 3\); expected 3 training examples x 2 queries; .* pass axes='QN'",
+        ),
         ({"scores": torch.rand(4)}, r"have shape \(4,\); expected 2 queries x 3 training examples"),
         ({"axes": "nq"}, "axes is 'nq'"),
         ({"ids": [0, 1, 1]}, "name training example 1 twice"),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from headwater.errors import InputError
-from headwater.evaluation import scores_matrix
+from headwater.errors import InputError, NonFiniteError
+from headwater.evaluation.scores_given import matrix_of
 from headwater.results.optional import import_optional
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def read_scores(
 
     Raises:
         InputError: it isn't there, can't be read, or doesn't fit.
+        NonFiniteError: a score is NaN or infinite.
     """
     if not path.is_file():
         raise InputError(f"--scores names {path}, and there is no such file")
@@ -71,16 +72,17 @@ def read_scores(
         "expected_ids": ids,
         "expected_query_ids": query_ids,
         "axes": "NQ",
+        "swapped": "transpose it: a file has a row per training example",
     }
     try:
         if path.suffix == ".npy":
-            return scores_matrix(np.load(path, allow_pickle=False), **known)
+            return matrix_of(np.load(path, allow_pickle=False), **known)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 named = {key: file[key] for key in file.files}
             if "scores" not in named:
                 raise InputError(f"it has the arrays {sorted(named)}; expected `scores`")
-            return scores_matrix(
+            return matrix_of(
                 named["scores"],
                 ids=_listed(named.get("ids")),
                 query_ids=_listed(named.get("query_ids")),
@@ -91,9 +93,11 @@ def read_scores(
         known["expected_ids"] = [str(one) for one in ids]
         known["expected_query_ids"] = [str(one) for one in query_ids]
         matrix = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], 1)
-        return scores_matrix(matrix, ids=rows_ids, query_ids=list(columns), **known)
+        return matrix_of(matrix, ids=rows_ids, query_ids=list(columns), **known)
     except (InputError, ValueError, OSError) as error:
         raise InputError(f"--scores {path}: {error}") from error
+    except NonFiniteError as error:
+        raise NonFiniteError(f"--scores {path}: {error}") from error
 
 
 def _listed(array: Any) -> list[Any] | None:

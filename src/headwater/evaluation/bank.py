@@ -13,12 +13,12 @@ from tqdm.auto import tqdm
 from headwater.errors import (
     BankError,
     BankIncompleteError,
-    BankMismatchError,
     BankWriteError,
     InputError,
     NonFiniteError,
 )
 from headwater.evaluation.bank_files import BankFiles
+from headwater.evaluation.bank_mismatch import refuse_mismatch
 from headwater.evaluation.in_memory import InMemory
 from headwater.evaluation.subsets import Subsets
 
@@ -67,6 +67,7 @@ class RetrainedBank:
         *,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         keep_models: bool = True,
+        on_begin: Callable[[int, int], None] | None = None,
         show_progress: bool = False,
     ) -> RetrainedBank:
         """Trains the models that are missing, and opens the bank.
@@ -82,6 +83,8 @@ class RetrainedBank:
             collate_fn: makes a batch of a list of queries; None takes that of `retraining`.
             keep_models: whether the models' weights are kept, so that other queries can be measured
                 later: M * runs times the size of a model.
+            on_begin: is called before the first model is trained, with how many are there already,
+                and how many there will be.
             show_progress: whether a bar over the models is shown, on stderr.
 
         Raises:
@@ -98,6 +101,7 @@ class RetrainedBank:
             "deterministic": retraining.deterministic,
             "queries": asked.count,
             "keep_models": keep_models,
+            "queries are whole": asked.is_whole,
             "facts": {**retraining.facts(), "queries": asked.fingerprint()},
         }
         if retraining.deterministic and subsets.runs > 1:
@@ -113,13 +117,15 @@ class RetrainedBank:
         with files.writing():
             if files.exists():
                 before = files.read()
-                _refuse_mismatch(before, told, Path(path))
+                refuse_mismatch(before, told, Path(path))
                 told = before
             else:
                 told["part_size"] = min(max(1, retraining.at_once), len(plan))
                 files.begin(told)
             parts = _parts(len(plan), told["part_size"])
             binding = _binding(told)
+            if on_begin is not None:
+                on_begin(*_finished(files, told))
             with tqdm(
                 total=len(plan), desc="Retraining", unit="model", disable=not show_progress
             ) as bar:
@@ -148,11 +154,9 @@ class RetrainedBank:
         files = BankFiles(Path(path))
         told = files.read()
         subsets = Subsets(**told["subsets"])
-        models = subsets.count * subsets.runs
+        have, models = _finished(files, told)
         parts = _parts(models, told["part_size"])
-        there = [number for number in range(len(parts)) if files.has_part(number)]
-        if len(there) < len(parts):
-            have = sum(len(parts[number]) for number in there)
+        if have < models:
             raise BankIncompleteError(
                 f"the bank at {path} has {have} of {models} models: its building was interrupted. "
                 f"RetrainedBank.build with the same arguments goes on; scores are judged by "
@@ -172,6 +176,16 @@ class RetrainedBank:
                 for name, some in pieces.items()
             },
         )
+
+    @classmethod
+    def finished(cls, path: str | os.PathLike[str]) -> tuple[int, int]:
+        """How many models are in a folder, and how many there are to be; 0 and 0 without a bank.
+
+        Raises:
+            BankCorruptError, BankVersionError: as of `open`.
+        """
+        files = BankFiles(Path(path))
+        return _finished(files, files.read()) if files.exists() else (0, 0)
 
     def __repr__(self) -> str:
         s = self.subsets
@@ -218,6 +232,25 @@ class RetrainedBank:
             )
         return self._measured[quantity]
 
+    def refuse_other_queries(self, queries: Any) -> None:
+        """Raises an error where queries aren't those that the bank measured, as far as it knows.
+
+        Args:
+            queries: the batch of them.
+
+        Raises:
+            InputError: they are others.
+        """
+        given = InMemory(queries, name="queries")
+        if given.count != self.queries:
+            raise InputError(f"{given.count} queries came, and {self} measured {self.queries}")
+        # Of a Dataset with a collate function, only some were looked at.
+        if self._told.get("queries are whole") and given.fingerprint() != self.facts["queries"]:
+            raise InputError(
+                f"these queries aren't those that the bank at {self.path} measured; give what it "
+                f"was built with, in that order, or measure others by `bank.asked`"
+            )
+
     def asked(
         self,
         retraining: Retraining,
@@ -243,7 +276,7 @@ class RetrainedBank:
             )
         asked = InMemory(queries, collate_fn or retraining.collate_fn, name="queries")
         facts = {**retraining.facts(), "queries": self.facts["queries"]}
-        _refuse_mismatch(self._told, {**self._told, "facts": facts}, self.path)
+        refuse_mismatch(self._told, {**self._told, "facts": facts}, self.path)
         files, pieces = BankFiles(self.path), dict[str, list["Tensor"]]()
         number_of_parts = len(_parts(self.subsets.count * self.subsets.runs, self._part_size))
         for number in range(number_of_parts):
@@ -258,6 +291,7 @@ class RetrainedBank:
         told = {
             **self._told,
             "queries": asked.count,
+            "queries are whole": asked.is_whole,
             "facts": {**facts, "queries": asked.fingerprint()},
         }
         measured = {name: torch.cat(some).view(shape) for name, some in pieces.items()}
@@ -273,30 +307,14 @@ def _parts(models: int, size: int) -> list[range]:
     return [range(start, min(start + size, models)) for start in range(0, models, size)]
 
 
+def _finished(files: BankFiles, told: dict[str, Any]) -> tuple[int, int]:
+    models = told["subsets"]["count"] * told["subsets"]["runs"]
+    parts = _parts(models, told["part_size"])
+    return sum(len(part) for number, part in enumerate(parts) if files.has_part(number)), models
+
+
 def _binding(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _refuse_mismatch(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    # By way of JSON, in which a tuple is a list.
-    now = json.loads(json.dumps(now))
-    for key in ("subsets", "facts", "keep_models"):
-        old, new = before[key], now[key]
-        if old == new:
-            continue
-        inside = isinstance(old, dict)
-        named = [one for one in new if old.get(one) != new[one]] if inside else [key]
-        name = (named or [key])[0]
-        came, there = (new.get(name), old.get(name)) if inside else (new, old)
-        raise BankMismatchError(
-            f"the bank at {path} was built with another {name}: {_short(there)} there, and "
-            f"{_short(came)} now. Build into another folder, or give what it was built with"
-        )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _refuse_diverged(measured: dict[str, Tensor], part: Sequence[int], subsets: Subsets) -> None:

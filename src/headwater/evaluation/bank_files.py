@@ -75,14 +75,18 @@ class BankFiles:
             read = json.loads((self.path / MANIFEST).read_bytes())
             kind, version, told = read["format"], read["version"], read["bank"]
         except (ValueError, KeyError, TypeError) as error:
-            raise BankCorruptError(f"{MANIFEST} isn't that of a bank ({error})") from error
+            raise BankCorruptError(
+                f"{self.path / MANIFEST} isn't that of a bank ({error})"
+            ) from error
         if kind != _FORMAT or version != _VERSION:
             raise BankVersionError(
                 f"{self.path} is a {kind} of version {version}; this version of headwater reads "
                 f"{_FORMAT} of version {_VERSION}"
             )
         if read.get("sha256") != _digest_of(told):
-            raise BankCorruptError(f"{MANIFEST} was changed since it was written; build anew")
+            raise BankCorruptError(
+                f"{self.path / MANIFEST} was changed since it was written; build anew"
+            )
         found: dict[str, Any] = told
         return found
 
@@ -119,20 +123,20 @@ class BankFiles:
         Raises:
             BankCorruptError: the file isn't the one that was written.
         """
-        name = _name(number)
+        path = self.path / _name(number)
         try:
-            with safe_open(self.path / name, framework="pt") as file:
+            with safe_open(path, framework="pt") as file:
                 told = json.loads((file.metadata() or {})[_METADATA])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise BankCorruptError(f"{name} can't be read ({error}); delete it, and build") from (
+            raise BankCorruptError(f"{path} can't be read ({error}); delete it, and build") from (
                 error
             )
         if told.get("binding") != binding or told.get("part") != number:
-            raise BankCorruptError(f"{name} is a part of another bank; delete it, and build")
+            raise BankCorruptError(f"{path} is a part of another bank; delete it, and build")
         if told.get("sha256") != _digest(tensors):
             raise BankCorruptError(
-                f"{name}: bytes on disk changed since they were written; delete it, and build"
+                f"{path}: bytes on disk changed since they were written; delete it, and build"
             )
         return tensors
 

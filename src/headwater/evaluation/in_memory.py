@@ -74,6 +74,11 @@ class InMemory:
         """All examples as one batch of tensors; None where a batch has to be made each time."""
         return self._whole
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all examples are one batch, so that `fingerprint` looks at every one."""
+        return self._whole is not None
+
     def move_to(self, device: torch.device) -> None:
         """Puts all examples, or later batches, on a device."""
         self._device = device

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,11 @@ from headwater.evaluation.lds import LDS, linear_datamodeling_score
 from headwater.evaluation.mislabelled import Detection, Kind, detection, flip_labels
 from headwater.evaluation.reference import reference_run
 from headwater.evaluation.run import Run
+from headwater.evaluation.scores_given import matrix_of
 from headwater.evaluation.tuning import refuse_tuning_bank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from headwater.evaluation.trained_run import TrainedRun
 
 _FOLDS = 5
+_BY_NAME = {"inputs", "targets"}
 # The value of Student's t beyond which 2.5 % lie, by degrees of freedom from 1.
 _T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
@@ -40,7 +44,8 @@ class JudgedByLDS:
     Attributes:
         title: the method's.
         lds: the score; None where the method failed.
-        seconds: from its construction to its scores.
+        seconds: from its construction to its scores; NaN where it has none, or where they came from
+            elsewhere.
         failure: the error's message; empty without one.
     """
 
@@ -54,7 +59,7 @@ def judge_by_lds(
     methods: Mapping[str, Method],
     run: TrainedRun,
     bank: RetrainedBank,
-    inputs: dict[str, Any],
+    inputs: Any,
     *,
     given: Mapping[str, Any] | None = None,
     quantity: str = "loss",
@@ -65,32 +70,53 @@ def judge_by_lds(
         methods: by name. Those without scores by query are left out.
         run: what they explain.
         bank: the retrained models; not one for tuning.
-        inputs: the queries, as `influence` takes them by name.
+        inputs: the bank's queries: a batch, as `RetrainedBank.build` takes it; or a dict of what
+            `influence` takes by name, `inputs` and `targets`.
         given: by name, further scores (Q, N), of other libraries.
         quantity: "loss", or "margin".
 
     Raises:
-        InputError: the bank is for tuning.
+        InputError: the bank is for tuning, or measured other queries.
     """
     refuse_tuning_bank(bank)
+    asked = _by_name(inputs, has_task=run.task is not None)
+    bank.refuse_other_queries(_as_batch(asked))
     found: dict[str, JudgedByLDS] = {}
     for name, method in methods.items():
         if not method.has_scores:
             continue
         begun = time.perf_counter()
         try:
-            scores = scores_of(method, run, inputs)
+            scores = scores_of(method, run, asked)
         except HeadwaterError as error:
-            seconds = time.perf_counter() - begun
-            found[name] = JudgedByLDS(method.title, None, seconds, str(error))
+            found[name] = JudgedByLDS(method.title_of(run), None, math.nan, str(error))
             continue
         seconds = time.perf_counter() - begun
         lds = linear_datamodeling_score(scores, bank, quantity=quantity)
-        found[name] = JudgedByLDS(method.title, lds, seconds)
+        found[name] = JudgedByLDS(method.title_of(run), lds, seconds)
     for name, scores in (given or {}).items():
-        lds = linear_datamodeling_score(scores, bank, quantity=quantity)
-        found[name] = JudgedByLDS(name, lds, float("nan"))
+        matrix = matrix_of(scores, queries=bank.queries, examples=bank.count)
+        lds = linear_datamodeling_score(matrix, bank, quantity=quantity)
+        found[name] = JudgedByLDS(name, lds, math.nan)
     return found
+
+
+def _by_name(queries: Any, *, has_task: bool) -> dict[str, Any]:
+    """Queries as `influence` takes them by name."""
+    if isinstance(queries, Mapping) and "inputs" in queries and {*queries} <= _BY_NAME:
+        return dict(queries)
+    if has_task or not isinstance(queries, (tuple, list)):
+        return {"inputs": queries}
+    *inputs, targets = queries
+    return {"inputs": tuple(inputs), "targets": targets}
+
+
+def _as_batch(inputs: dict[str, Any]) -> Any:
+    """The same as one batch, as a bank is given them."""
+    batch, targets = inputs["inputs"], inputs.get("targets")
+    if targets is None:
+        return batch
+    return (*(batch if isinstance(batch, (tuple, list)) else (batch,)), targets)
 
 
 def scores_of(method: Method, run: TrainedRun, inputs: dict[str, Any]) -> Float[Tensor, "Q N"]:
@@ -165,6 +191,7 @@ def judge_by_detection(
     rankers = {name: method for name, method in methods.items() if method.has_self_influence}
     found: dict[str, list[Detection]] = {name: [] for name in [*rankers, "margin"]}
     failures: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for seed in seeds:
         noisy = flip_labels(
             labels, share=share, kind=kind, seed=seed, classes=classes, probabilities=chances
@@ -173,6 +200,7 @@ def judge_by_detection(
         with reference_run(
             changed, seed=seed, checkpoints=checkpoints, likelihood=likelihood
         ) as run:
+            titles = {name: method.title_of(run) for name, method in rankers.items()}
             for name, method in rankers.items():
                 if name in failures:
                     continue
@@ -189,7 +217,6 @@ def judge_by_detection(
                 found["margin"].append(detection(-margins[0], noisy.flipped))
     if not found["margin"]:
         del found["margin"]
-    titles = {name: method.title for name, method in methods.items()}
     return {
         name: JudgedByDetection(titles.get(name, name), some, failures.get(name, ""))
         for name, some in found.items()

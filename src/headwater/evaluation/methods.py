@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from headwater.estimators import DataInfluence
     from headwater.evaluation.trained_run import TrainedRun
 
+_COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
 
 @dataclass(frozen=True)
 class Method:
@@ -43,6 +45,8 @@ class Method:
             (Q, N), and whose `influence()` is self-influence (N,).
         has_scores: whether it has scores by query; without, it only ranks the training set.
         has_self_influence: whether it ranks the training set.
+        has_several_models: whether it averages over the trained models of all runs that there are.
+        has_checkpoints: whether it reads what training left behind.
         settings: other ways to make it, by what is set, such as its damping: of these and `make`
             the results page takes what is best on a bank for tuning.
     """
@@ -51,7 +55,17 @@ class Method:
     make: Callable[[TrainedRun], DataInfluence]
     has_scores: bool = True
     has_self_influence: bool = True
+    has_several_models: bool = False
+    has_checkpoints: bool = True
     settings: Mapping[str, Callable[[TrainedRun], DataInfluence]] = field(default_factory=dict)
+
+    def title_of(self, run: TrainedRun) -> str:
+        """The title, with how many models it averages over where it averages over models."""
+        if not self.has_several_models:
+            return self.title
+        models = 1 + len(run.others)
+        count = _COUNTS[models - 1] if models <= len(_COUNTS) else str(models)
+        return f"{self.title}, {count} {'model' if models == 1 else 'models'}"
 
 
 def _by_damping(make: Callable[[TrainedRun, RelativeDamping], DataInfluence]) -> dict[str, Any]:
@@ -178,7 +192,11 @@ METHODS: dict[str, Method] = {
     "tracin-ideal": Method(
         "TracIn at every update", lambda run: TracInIdeal(run.replayed()), has_self_influence=False
     ),
-    "trak": Method("TRAK", lambda run: TRAK(seed=run.seed, **run.of_several_models())),
+    "trak": Method(
+        "TRAK",
+        lambda run: TRAK(seed=run.seed, **run.of_several_models()),
+        has_several_models=True,
+    ),
     "logra": Method("LoGra", lambda run: LoGra(seed=run.seed, **run.of_the_trained_model())),
     "representation": Method(
         "cosine of the last hidden layer",
@@ -195,7 +213,11 @@ METHODS: dict[str, Method] = {
         lambda run: TrainingLoss(**run.of_forward_passes()),
         has_scores=False,
     ),
-    "random": Method("random", lambda run: RandomScores(run.train_dataset, seed=run.seed)),
+    "random": Method(
+        "random",
+        lambda run: RandomScores(run.train_dataset, seed=run.seed),
+        has_checkpoints=False,
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.errors import InputError, NonFiniteError
+from headwater.evaluation.marks import marks
 from headwater.evaluation.ranks import Ranked, descending
 
 if TYPE_CHECKING:
@@ -103,19 +104,26 @@ class Detection:
     found_at_20: float
 
 
-def detection(suspicion: Any, wrong: Bool[Tensor, " N"]) -> Detection:
+def detection(suspicion: Any, wrong: Any) -> Detection:
     """How well a suspicion, such as self-influence, finds what is wrong.
 
     Args:
         suspicion: one number per training example, highest for the most suspicious. Equal ones
             count as half right in `auroc`, and elsewhere in the order of the data.
-        wrong: which are.
+        wrong: which are, True or False for each, as an array or a list.
 
     Raises:
         InputError: the lengths differ, or nothing is wrong, or all.
         NonFiniteError: a number is NaN or infinite.
     """
-    values = torch.as_tensor(suspicion).detach().cpu().double()
+    wrong = marks(wrong, "wrong", shape="(N,)")
+    try:
+        values = torch.as_tensor(suspicion).detach().cpu().double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"suspicion is a {type(suspicion).__name__} ({error}); expected one number per "
+            f"training example"
+        ) from error
     if values.shape != wrong.shape or values.dim() != 1:
         raise InputError(
             f"suspicion has shape {tuple(values.shape)} and wrong {tuple(wrong.shape)}; expected "

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from headwater.errors import InputError
-from headwater.evaluation.scores_given import scores_matrix
+from headwater.evaluation.marks import marks
+from headwater.evaluation.scores_given import matrix_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 
-def recall_at_k(scores: Any, relevant: Bool[Tensor, "Q N"], k: int) -> float:
+def recall_at_k(scores: Any, relevant: Any, k: int) -> float:
     """The share of a query's relevant training examples among its k highest scores, averaged.
 
     Ties go to the lower place. A query with more than k relevant ones can't reach 1.
 
     Args:
         scores: `headwater.Scores`, or an array (Q, N).
-        relevant: which training examples each query is after; each query has some.
+        relevant: which training examples each query is after, True or False for each, (Q, N), as
+            an array or lists; each query has some.
         k: at least 1.
 
     Raises:
@@ -33,7 +33,7 @@ def recall_at_k(scores: Any, relevant: Bool[Tensor, "Q N"], k: int) -> float:
     return float((found[:, :k].sum(dim=1) / found.sum(dim=1)).mean())
 
 
-def mean_reciprocal_rank(scores: Any, relevant: Bool[Tensor, "Q N"]) -> float:
+def mean_reciprocal_rank(scores: Any, relevant: Any) -> float:
     """The mean over queries of 1 / rank of the first relevant training example.
 
     Raises:
@@ -43,15 +43,12 @@ def mean_reciprocal_rank(scores: Any, relevant: Bool[Tensor, "Q N"]) -> float:
     return float((1 / (first + 1).double()).mean())
 
 
-def _sorted_relevance(scores: Any, relevant: Bool[Tensor, "Q N"]) -> Float[Tensor, "Q N"]:
-    if relevant.dim() != 2 or relevant.dtype != torch.bool:
-        raise InputError(
-            f"relevant is {relevant.dtype} of shape {tuple(relevant.shape)}; expected bool, (Q, N)"
-        )
-    queries, examples = relevant.shape
-    matrix = scores_matrix(scores, queries=queries, examples=examples)
-    none = relevant.any(dim=1).logical_not()
+def _sorted_relevance(scores: Any, relevant: Any) -> Float[Tensor, "Q N"]:
+    chosen = marks(relevant, "relevant", shape="(Q, N)")
+    queries, examples = chosen.shape
+    matrix = matrix_of(scores, queries=queries, examples=examples)
+    none = chosen.any(dim=1).logical_not()
     if bool(none.any()):
         raise InputError(f"query {int(none.nonzero()[0])} has no relevant training example")
     order = matrix.argsort(dim=1, descending=True, stable=True)
-    return relevant.gather(1, order).double()
+    return chosen.gather(1, order).double()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.errors import InputError, NonFiniteError
+from headwater.estimators import KMostInfluentialResults
 from headwater.results import Scores
+from headwater.results.top_scores import TopScores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,46 @@ def scores_matrix(
     """
     if axes not in ("QN", "NQ"):
         raise InputError(f"axes is {axes!r}; expected 'QN' or 'NQ'")
+    return matrix_of(
+        scores,
+        queries=queries,
+        examples=examples,
+        ids=ids,
+        query_ids=query_ids,
+        axes=axes,
+        expected_ids=expected_ids,
+        expected_query_ids=expected_query_ids,
+        swapped="pass axes='NQ'" if axes == "QN" else "pass axes='QN'",
+    )
+
+
+def matrix_of(
+    scores: Any,
+    *,
+    queries: int,
+    examples: int,
+    ids: Sequence[Any] | None = None,
+    query_ids: Sequence[Any] | None = None,
+    axes: Axes = "QN",
+    expected_ids: Sequence[Any] | None = None,
+    expected_query_ids: Sequence[Any] | None = None,
+    swapped: str = "transpose them",
+) -> Float[Tensor, "Q N"]:
+    """`scores_matrix` for callers whose own callers have no `axes` to pass.
+
+    Args:
+        scores, queries, examples, ids, query_ids, axes, expected_ids, expected_query_ids: see
+            there.
+        swapped: what to do where rows and columns are the other way round.
+
+    Raises:
+        InputError, NonFiniteError: as there.
+    """
+    if isinstance(scores, (KMostInfluentialResults, TopScores)):
+        raise InputError(
+            f"scores are a {type(scores).__name__}, the highest or lowest of each query; expected "
+            f"the scores of all {examples:,} training examples: influence(...) without k"
+        )
     if isinstance(scores, Scores):
         matrix = scores.tensor()
         if expected_ids is not None and ids is None:
@@ -55,18 +97,26 @@ def scores_matrix(
         if expected_query_ids is not None and query_ids is None:
             query_ids = scores.query_ids or None
     else:
-        matrix = torch.as_tensor(scores).detach().cpu()
+        matrix = _numbers(scores)
         if matrix.dim() == 2 and axes == "NQ":
             matrix = matrix.mT
     matrix = matrix.double()
     rows = queries if query_ids is None else len(query_ids)
     columns = examples if ids is None else len(ids)
     if matrix.shape != (rows, columns):
-        swapped = matrix.shape == (columns, rows)
+        # In the caller's own layout, in which the shape is what they know of it.
+        by_example = axes == "NQ" and matrix.dim() == 2
+        came = tuple(matrix.mT.shape if by_example else matrix.shape)
+        sides = [f"{rows:,} queries", f"{columns:,} training examples"]
+        wanted = sides[::-1] if axes == "NQ" else sides
+        row = "query" if axes == "NQ" else "training example"
         raise InputError(
-            f"scores have shape {tuple(matrix.shape)}; expected {rows} queries x {columns} "
-            f"training examples"
-            + ("; with a row per training example, pass axes='NQ'" if swapped else "")
+            f"scores have shape {came}; expected {wanted[0]} x {wanted[1]}"
+            + (
+                f"; with a row per {row}, {swapped}"
+                if matrix.shape == (columns, rows) and rows != columns
+                else ""
+            )
         )
     if ids is not None:
         matrix = matrix[:, _places(ids, expected_ids, examples, "training example")]
@@ -78,6 +128,16 @@ def scores_matrix(
             f"the score of query {query} and training example {example} is NaN or infinite"
         )
     return matrix
+
+
+def _numbers(scores: Any) -> Tensor:
+    try:
+        return torch.as_tensor(scores).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"scores are a {type(scores).__name__}, which isn't an array of numbers ({error}); "
+            f"expected headwater.Scores, or an array (Q, N)"
+        ) from error
 
 
 def _places(ids: Sequence[Any], expected: Sequence[Any] | None, count: int, kind: str) -> list[int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
 from headwater.evaluation.lds import linear_datamodeling_score
+from headwater.evaluation.scores_given import matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,9 @@ def best_on_tuning_bank(
     if not candidates:
         raise InputError("there are no candidates to choose among")
     found = {
-        name: linear_datamodeling_score(scores, bank, quantity=quantity).value
+        name: linear_datamodeling_score(
+            matrix_of(scores, queries=bank.queries, examples=bank.count), bank, quantity=quantity
+        ).value
         for name, scores in candidates.items()
     }
     return max(found, key=lambda name: found[name]), found

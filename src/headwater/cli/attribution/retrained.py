@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from headwater.checkpoints import is_recording
-from headwater.errors import AttributionFileError
+from headwater.checkpoints import count_of, is_recording
+from headwater.cli.attribution.location import shown_path
+from headwater.errors import AttributionFileError, NoCheckpointsError
 from headwater.evaluation import FunctionRetraining, Recipe, RecipeRetraining, TrainedRun
 from headwater.evaluation.objective import Objective
 from headwater.replay import TrainingRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headwater.cli.attribution.attribution_file import AttributionFile
-    from headwater.evaluation import Retraining
+    from headwater.evaluation import Method, Retraining
 
 
 def retraining_of(given: AttributionFile) -> Retraining:
@@ -79,6 +80,35 @@ def trained_run_of(given: AttributionFile, *, seed: int) -> TrainedRun:
         options=options,
         seed=seed,
     )
+
+
+def refuse_missing_checkpoints(given: AttributionFile, methods: Mapping[str, Method]) -> None:
+    """Raises an error where methods need checkpoints and there are none, before hours of training.
+
+    Raises:
+        NoCheckpointsError: the folder is missing or empty, or a file isn't there.
+    """
+    if not any(method.has_checkpoints for method in methods.values()):
+        return
+    any_format = given.setting("checkpoints_load_func") is not None
+    try:
+        count_of(given.checkpoints, any_format=any_format)
+        for path in [] if any_format else _paths(given.checkpoints):
+            if not path.exists():
+                raise NoCheckpointsError(f"there is no checkpoint {path}")
+    except NoCheckpointsError as error:
+        raise NoCheckpointsError(
+            f"{error}. Methods explain a trained model: train it first, by python "
+            f"{shown_path(given.path)} if that is what this file does"
+        ) from error
+
+
+def _paths(checkpoints: Any) -> list[Path]:
+    """The paths in a list of checkpoints, with or without rates."""
+    if not isinstance(checkpoints, (list, tuple)):
+        return []
+    first = [one[0] if isinstance(one, tuple) and one else one for one in checkpoints]
+    return [Path(one) for one in first if isinstance(one, (str, Path))]
 
 
 def _replay_of(given: AttributionFile) -> Callable[[], TrainingRun] | None:

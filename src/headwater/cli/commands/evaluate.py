@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from headwater.cli import options
 from headwater.cli.attribution import AttributionFile
-from headwater.cli.attribution.retrained import (
-    recipe_retraining_of,
-    retraining_of,
-    trained_run_of,
-)
-from headwater.cli.given_scores import parsed_scores, read_scores
-from headwater.cli.interrupted import advising
-from headwater.cli.judged_table import JudgedTable, parsed_table
+from headwater.cli.evaluated.by_lds import by_lds
+from headwater.cli.evaluated.by_mislabelling import by_mislabelling
+from headwater.cli.evaluated.by_removal import by_removal
+from headwater.cli.evaluated.fitting import refuse_unused
+from headwater.cli.given_scores import parsed_scores
+from headwater.cli.judged_table import parsed_table
 from headwater.cli.launched import of_one_process
 from headwater.errors import InputError
-from headwater.evaluation import (
-    METHODS,
-    RecipeRetraining,
-    RetrainedBank,
-    Subsets,
-    judge_by_detection,
-    judge_by_lds,
-    methods_named,
-    removal_curve,
-)
-from headwater.evaluation.judging import scores_of
-from headwater.results.names import ID, Names
+from headwater.evaluation import METHODS, methods_named
 
 if TYPE_CHECKING:
-    from headwater.cli.attribution.query_set import Queries
     from headwater.evaluation import Method
 
-_BANK = "evaluation-bank"
+_BY = {"lds": by_lds, "mislabel": by_mislabelling, "removal": by_removal}
 
 
 def _parsed_methods(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, Method]:
@@ -59,7 +43,7 @@ def _parsed_numbers(ctx: click.Context, param: click.Parameter, value: str) -> l
 @options.attribution_file
 @click.option(
     "--measure",
-    type=click.Choice(["lds", "mislabel", "removal"]),
+    type=click.Choice(list(_BY)),
     default="lds",
     show_default=True,
     help="What is held against retraining; see above.",
@@ -103,7 +87,7 @@ def _parsed_numbers(ctx: click.Context, param: click.Parameter, value: str) -> l
     "--bank",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help=f"lds: where the models are kept; by default {_BANK}, beside the file.",
+    help="lds: where the models are kept; by default evaluation-bank, beside the file.",
 )
 @click.option(
     "--scores",
@@ -177,154 +161,5 @@ def evaluate(
       headwater evaluate attribution.py --methods tracin --scores mine=s.npy
       headwater evaluate attribution.py --measure mislabel --out table.md
     """
-    given = AttributionFile(attribution)
-    judge = {"lds": _by_lds, "mislabel": _by_mislabelling, "removal": _by_removal}[measure]
-    judge(given, wanted).show(out=out, as_json=as_json)
-
-
-def _by_lds(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
-    picked = _picked(given, wanted)
-    retraining = retraining_of(given)
-    subsets = Subsets(
-        wanted["subsets"], wanted["fraction"], wanted["runs"], wanted["seed"], "report"
-    )
-    folder = wanted["bank"] or given.path.resolve().parent / _BANK
-    files = _files(given, picked, wanted["files"], retraining.count)
-    with advising(lambda: f"The models in {folder} are kept. The same command goes on from there."):
-        bank = RetrainedBank.build(
-            folder, retraining, subsets, picked.batch, show_progress=wanted["progress"]
-        )
-    found = judge_by_lds(
-        wanted["methods"],
-        trained_run_of(given, seed=wanted["seed"]),
-        bank,
-        given.inputs(picked),
-        given=files,
-        quantity=wanted["quantity"],
-    )
-    rows = [
-        {
-            "method": one.title,
-            "LDS": float("nan") if one.lds is None else one.lds.value,
-            "from": float("nan") if one.lds is None else one.lds.low,
-            "to": float("nan") if one.lds is None else one.lds.high,
-            "seconds": one.seconds,
-        }
-        for one in found.values()
-    ]
-    ceilings = [one.lds.ceiling for one in found.values() if one.lds is not None]
-    ceiling = ceilings[0] if ceilings else None
-    failures = [f"{one.title} failed: {one.failure}" for one in found.values() if one.failure]
-    return JudgedTable(
-        f"Linear datamodeling score by {subsets.count} subsets of {subsets.fraction:g} of "
-        f"{bank.count:,} training examples, {subsets.runs} models each, over {bank.queries} "
-        f"queries' {wanted['quantity']}",
-        rows,
-        [
-            "LDS is the rank correlation between sums of scores over subsets and what models that "
-            "were trained on them say, with an interval of 95 % over subsets and queries.",
-            "The ceiling isn't known from one model per subset; pass --runs 2."
-            if ceiling is None
-            else f"Ceiling: {ceiling:.3f}. The rest is noise of the seeds, which no scores can "
-            f"predict.",
-            *failures,
-        ],
-    )
-
-
-def _by_mislabelling(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
-    retraining = recipe_retraining_of(given)
-    whole = retraining.data.whole
-    if not isinstance(whole, (tuple, list)):
-        raise InputError("wrong labels need training examples (inputs..., label)")
-    made = partial(
-        RecipeRetraining,
-        retraining._model,
-        recipe=retraining.recipe,
-        loss_fn=given.loss_fn,
-        task=given.task,
-        at_once=1,
-    )
-    seeds = range(wanted["seed"], wanted["seed"] + wanted["seeds"])
-    found = judge_by_detection(
-        wanted["methods"],
-        made,
-        tuple(whole),
-        share=wanted["share"],
-        kind=wanted["flip"],
-        seeds=list(seeds),
-    )
-    rows = []
-    for one in found.values():
-        row: dict[str, Any] = {"method": one.title}
-        for name, title in (
-            ("auroc", "AUROC"),
-            ("average_precision", "average precision"),
-            ("found_at_10", "found at 10 %"),
-            ("found_at_20", "found at 20 %"),
-        ):
-            row[title] = one.mean(name).value if one.runs else float("nan")
-        half = one.mean("auroc") if one.runs else None
-        row["AUROC from"] = float("nan") if half is None else half.low
-        row["AUROC to"] = float("nan") if half is None else half.high
-        rows.append(row)
-    return JudgedTable(
-        f"Wrong labels, {wanted['share']:.0%} of {retraining.count:,} ({wanted['flip']}), found "
-        f"by self-influence; means over {wanted['seeds']} runs",
-        rows,
-        ["Found at 10 %: the share of the wrong labels among the first tenth of the ranking."]
-        + [f"{one.title} failed: {one.failure}" for one in found.values() if one.failure],
-    )
-
-
-def _by_removal(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
-    picked = _picked(given, wanted)
-    retraining = retraining_of(given)
-    run = trained_run_of(given, seed=wanted["seed"])
-    scores: dict[str, Any] = {
-        method.title: scores_of(method, run, given.inputs(picked))
-        for method in wanted["methods"].values()
-        if method.has_scores
-    }
-    scores.update(_files(given, picked, wanted["files"], retraining.count))
-    curve = removal_curve(
-        retraining,
-        picked.batch,
-        scores,
-        removed=wanted["removed"],
-        seeds=list(range(wanted["seed"], wanted["seed"] + wanted["seeds"])),
-    )
-    rows = []
-    for name in curve.rise:
-        row: dict[str, Any] = {"removed by": name}
-        for place, number in enumerate(curve.removed):
-            row[f"rise, {number}"] = curve.rise[name][place]
-        for place, number in enumerate(curve.removed):
-            if curve.flipped is not None:
-                row[f"flipped, {number}"] = curve.flipped[name][place]
-        rows.append(row)
-    return JudgedTable(
-        f"Without each query's strongest proponents, over {picked.count} queries and "
-        f"{wanted['seeds']} seeds",
-        rows,
-        [
-            "Rise: of the query's loss after training without so many examples, in runs otherwise "
-            "the same. Flipped: the share of right predictions that are wrong then."
-        ],
-    )
-
-
-def _picked(given: AttributionFile, wanted: dict[str, Any]) -> Queries:
-    count = given.queries.count
-    return given.queries.picked([place for place in wanted["queries"].of(count) if place < count])
-
-
-def _files(
-    given: AttributionFile, picked: Queries, paths: dict[str, Path], count: int
-) -> dict[str, torch.Tensor]:
-    names = Names("training example", given.train_columns, count)
-    ids = [names.id(place) for place in range(count)]
-    return {
-        name: read_scores(path, ids=ids, query_ids=picked.columns[ID])
-        for name, path in paths.items()
-    }
+    refuse_unused(measure)
+    _BY[measure](AttributionFile(attribution), wanted).show(out=out, as_json=as_json)

@@ -1,0 +1,1 @@
+"""What `headwater evaluate` does, a measure a module."""
