@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import machine, page
 from benchmarks.memory import peak_bytes
-from benchmarks.results_page import tables
+from benchmarks.results_page import AS_IT_COMES, tables
 from benchmarks.settings import SETTINGS, Setting, Split, split
 from benchmarks.time_limit import TookTooLong, within
 from headwater.errors import HeadwaterError
@@ -104,8 +104,8 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
                 rows[name] = {"title": method.title_of(run)}
                 try:
                     chosen, how = (
-                        _untuned(method)
-                        if asked.untuned
+                        _one_way(method, asked.way)
+                        if asked.way
                         else _tuned(method, run, retraining, folder, parts, asked)
                     )
                     with within(asked.limit):
@@ -146,7 +146,7 @@ def _tuned(
         return method, {}
     subsets = Subsets(_TUNING_SUBSETS, runs=1, seed=asked.seed, purpose="tuning")
     bank = RetrainedBank.build(folder / "tuning", retraining, subsets, parts.tuning)
-    ways = {"as it comes": method.make, **method.settings}
+    ways = {AS_IT_COMES: method.make, **method.settings}
     inputs, targets = parts.tuning
     candidates = {}
     too_long: TookTooLong | None = None
@@ -167,9 +167,13 @@ def _tuned(
     return replace(method, make=ways[best]), {"chosen": best, "tuning": every}
 
 
-def _untuned(method: Method) -> tuple[Method, dict[str, Any]]:
-    """The method as it comes, and that it wasn't tuned, if there is something to tune."""
-    return method, {"chosen": "not tuned"} if method.settings else {}
+def _one_way(method: Method, way: str) -> tuple[Method, dict[str, Any]]:
+    """The method in one of its settings, and that it wasn't tuned, if there is something to tune."""
+    if not method.settings:
+        return method, {}
+    if way == AS_IT_COMES:
+        return method, {"chosen": "not tuned"}
+    return replace(method, make=method.settings[way]), {"chosen": f"{way}, not tuned"}
 
 
 def _by_scores(
@@ -296,9 +300,8 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds for a method's scores; one that takes longer is listed without figures",
     )
     parser.add_argument(
-        "--untuned",
-        action="store_true",
-        help="take methods as they come, where trying their settings would take too long",
+        "--way",
+        help=f"take methods in this setting, or {AS_IT_COMES!r}, where trying all would take long",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--training", type=int, help="fewer training examples, to try it out")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A method's setting that isn't one of those tried.
+AS_IT_COMES = "as it comes"
+
 
 def tables(results: dict[str, Any]) -> str:
     """All settings, one after the other."""
@@ -89,7 +92,7 @@ def _by_lds(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _title(row: dict[str, Any]) -> str:
     chosen = row.get("chosen")
-    return row["title"] if chosen in (None, "as it comes") else f"{row['title']} ({chosen})"
+    return row["title"] if chosen in (None, AS_IT_COMES) else f"{row['title']} ({chosen})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
