@@ -177,6 +177,11 @@ def test_odd_options_are_refused(wrong):
         make(TRAK, loss_fn=None, **wrong)
 
 
+def test_a_single_query_without_a_batch_is_said():
+    with pytest.raises(BatchError, match=r"looks like a single query; .*inputs\[None\]"):
+        make(TRAK, loss_fn=None, dim=DIM).influence(QUERIES[0][0], QUERIES[1][0])
+
+
 def test_too_little_damping_is_said():
     with pytest.raises(InputError, match="raise damping"):
         make(TRAK, loss_fn=None, dim=40, damping=0.0).influence(*QUERIES)
