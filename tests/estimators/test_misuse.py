@@ -83,6 +83,65 @@ def test_one_query_without_a_batch_is_not_taken_for_none(ask, tmp_path):
         ask(tmp_path)(QUERIES[0][:0], QUERIES[1][:0])
 
 
+@everywhere
+def test_arrays_are_named_as_what_they_are(ask, tmp_path):
+    x, y = (part.numpy() for part in QUERIES)
+    said = r"inputs is a numpy array of shape \(2, 5\) .*torch\.as_tensor"
+    for queries in [(x, y), (x, QUERIES[1]), (x[:1],)]:
+        with pytest.raises(BatchError, match=said.replace("2", str(len(queries[0])))):
+            ask(tmp_path)(*queries)
+    with pytest.raises(BatchError, match=r"targets is a numpy array of shape \(2,\) of int64"):
+        ask(tmp_path)(QUERIES[0], y)
+
+
+class FromArrays(Task):
+    def losses(self, model, batch):
+        return cross_entropy(model(torch.as_tensor(batch["x"])), torch.as_tensor(batch["y"]))
+
+    def size(self, batch):
+        return len(batch["x"])
+
+
+def test_a_task_may_read_arrays_if_it_knows_their_number():
+    queries = {"x": QUERIES[0].numpy(), "y": QUERIES[1].numpy()}
+    rows = [{"x": x, "y": y} for x, y in zip(*TRAINING, strict=True)]
+    options = {"influence_src_dataset": rows, "loss_fn": None}
+    assert torch.equal(
+        make(task=FromArrays(), **options).influence(queries), make().influence(*QUERIES)
+    )
+
+    class DoesNotSay(FromArrays):
+        size = Task.size
+
+    with pytest.raises(BatchError, match=r"a batch of queries has a numpy array .*as_tensor"):
+        make(task=DoesNotSay(), **options).influence(queries)
+
+
+@everywhere
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_inputs_and_targets_in_one_argument(ask, kind, tmp_path):
+    with pytest.raises(InputError, match=r"2 parts.*\.forward takes \(x\).*\(inputs, targets\)"):
+        ask(tmp_path)(kind(QUERIES))
+
+
+class OfTwo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = model()
+
+    def forward(self, x, shift=None):
+        return self.inner(x if shift is None else x + shift).sum(dim=1)
+
+
+def test_several_inputs_without_targets_are_several_inputs():
+    states = [dict(OfTwo().state_dict()) for _ in range(2)]
+    estimator = make(
+        model=OfTwo(), checkpoints=states, loss_fn=lambda found, _: found.square(), batch_size=3
+    )
+    shifted = estimator.influence((QUERIES[0], torch.ones_like(QUERIES[0])))
+    assert torch.equal(shifted, estimator.influence(QUERIES[0] + 1))
+
+
 def assert_noted(caught, beginning):
     # Python 3.10 has no notes.
     if hasattr(caught.value, "add_note"):

@@ -388,8 +388,8 @@ class TracInCPBase(DataInfluence):
 
     def _query_task(self, inputs: tuple[Any, ...], targets: Any) -> tuple[Task, Any]:
         """What is differentiated for a query, and the batch that it reads."""
-        for part in inputs:
-            refuse_misplaced_queries(part)
+        given = self._given_task is not None
+        refuse_misplaced_queries(inputs, targets, self.model, task_given=given)
         if self._given_task is not None:
             rows = rows_of(inputs[0])
             return self._given_task, inputs[0] if rows is None else self._collation(rows)
