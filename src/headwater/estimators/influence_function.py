@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.one_checkpoint import refuse_several_checkpoints
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.stored import GradientStore
 from headwater.estimators.stored.preconditioned import StoredPreconditioned
@@ -137,6 +139,15 @@ class InfluenceFunction(Answered):
             path = Path(influence_src_dataset)
             plain = self._parts(Quantities())
             self._answers = StoredPreconditioned(path, plain, lambda: self._inverse)
+
+    # Before the constructor, where Python itself would refuse a second `loss_fn` in its own words;
+    # no wrapper around the constructor, through which warnings would not point at the caller.
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        refuse_several_checkpoints("InfluenceFunction", arguments, keywords)
+        return super().__new__(cls)
+
+    # The class's signature is the constructor's.
+    update_wrapper(__new__, __init__, assigned=(), updated=())
 
     def _parts(self, quantities: Quantities) -> Streamed:
         return Streamed(
