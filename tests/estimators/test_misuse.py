@@ -5,10 +5,24 @@ import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
-from headwater import BatchError, GradientStore, HeadwaterWarning, InputError, Task
+from headwater import (
+    SOURCE,
+    TRAK,
+    BatchError,
+    GradCos,
+    GradDot,
+    GradientStore,
+    HeadwaterWarning,
+    InfluenceFunction,
+    InputError,
+    LoGra,
+    RepresentationSimilarity,
+    Task,
+    TrainingLoss,
+)
 from tests.estimators.final_layers import Plain
 
-from .small import QUERIES, TRAINING, N, cross_entropy, dataset, make, model, rows
+from .small import QUERIES, TRAINING, N, cross_entropy, dataset, make, model, rows, states
 from .test_tracincp_fast import fast
 from .test_tracincp_fast_rand_proj import rand_proj
 
@@ -42,6 +56,25 @@ def test_columns_are_not_a_dataset(kind, tmp_path):
 def test_a_tensor_has_no_targets():
     with pytest.raises(InputError, match=r"a tensor of shape \(7, 5\), without targets; expected"):
         make(influence_src_dataset=TRAINING[0])
+
+
+EMPTY = TensorDataset(TRAINING[0][:0], TRAINING[1][:0])
+OF_SOME_EXAMPLES = {
+    **{
+        kind.__name__: lambda kind=kind: kind(model(), EMPTY, states(), loss_fn=cross_entropy)
+        for kind in (GradDot, GradCos, TRAK, LoGra, RepresentationSimilarity, TrainingLoss)
+    },
+    "InfluenceFunction": lambda: InfluenceFunction(model(), DataLoader(EMPTY), cross_entropy),
+    "SOURCE": lambda: SOURCE(
+        model(), EMPTY, states(), loss_fn=cross_entropy, updates=[1, 2], learning_rates=[0.1, 0.1]
+    ),
+}
+
+
+@pytest.mark.parametrize("build", OF_SOME_EXAMPLES.values(), ids=OF_SOME_EXAMPLES)
+def test_data_without_examples_is_refused(build):
+    with pytest.raises(InputError, match="of 0 examples; expected at least one"):
+        build()
 
 
 class SquaredOutput(Task):

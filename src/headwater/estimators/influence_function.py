@@ -25,8 +25,10 @@ from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.misplaced import refuse_no_examples
 from headwater.estimators.one_checkpoint import refuse_several_checkpoints
 from headwater.estimators.quantities import Quantities
+from headwater.estimators.store_place import names_store
 from headwater.estimators.stored import GradientStore
 from headwater.estimators.stored.preconditioned import StoredPreconditioned
 from headwater.estimators.streamed import Streamed
@@ -107,7 +109,7 @@ class InfluenceFunction(Answered):
             raise InputError(
                 f"curvature is {curvature!r}; expected one of headwater's, such as EKFAC()"
             )
-        if isinstance(influence_src_dataset, (str, Path)):
+        if names_store(influence_src_dataset):
             _refuse_without_factors(curvature)
         super().__init__(
             model,
@@ -122,6 +124,7 @@ class InfluenceFunction(Answered):
             memory_budget=memory_budget,
             collate_fn=collate_fn,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         self.curvature = curvature
         self.checkpoint = checkpoint
         self._selection = select(eager(model), layers)
@@ -135,7 +138,7 @@ class InfluenceFunction(Answered):
         )
         self._fitted: tuple[str | None, Inverse] | None = None
         self._answers: Streamed | StoredPreconditioned = self._streamed
-        if isinstance(influence_src_dataset, (str, Path)):
+        if names_store(influence_src_dataset):
             path = Path(influence_src_dataset)
             plain = self._parts(Quantities())
             self._answers = StoredPreconditioned(path, plain, lambda: self._inverse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from headwater.capture import eager
 from headwater.errors import BatchError, InputError
+from headwater.estimators.store_place import names_store
 from headwater.tasks.batch import array_in, describe
 
 
@@ -167,9 +167,25 @@ def _refuse_targets_among(inputs: tuple[Any, ...], model: nn.Module) -> None:
 
 
 def refuse_stored(dataset: Any, name: str) -> None:
-    """Raises InputError for a store's path in the place of data, where a store can't answer."""
-    if isinstance(dataset, (str, Path)):
+    """Raises InputError for a store in the place of data, where a store can't answer."""
+    if names_store(dataset):
         raise InputError(
-            f"influence_src_dataset is a path, but {name} isn't answered by stores; pass the "
-            f"dataset itself"
+            f"influence_src_dataset is a {type(dataset).__name__}, which would stand for a store, "
+            f"but {name} isn't answered by stores; pass the dataset itself"
+        )
+
+
+def refuse_no_examples(dataset: Any, count: int | None) -> None:
+    """Raises InputError for data without a training example, to which there is no score.
+
+    Not for TracIn's own estimators, which have always answered with no columns.
+
+    Args:
+        dataset: what was given.
+        count: the number of training examples, where it is known beforehand.
+    """
+    if count == 0 and not names_store(dataset):
+        raise InputError(
+            f"influence_src_dataset is a {type(dataset).__name__} of 0 examples; expected at least "
+            f"one: look at what it was cut or filtered by"
         )

@@ -19,7 +19,7 @@ from headwater.engine.gradient_pass import GradientPass, Recorded, refuse_genera
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
-from headwater.estimators.misplaced import refuse_stored
+from headwater.estimators.misplaced import refuse_no_examples, refuse_stored
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.streamed import Streamed
@@ -127,6 +127,7 @@ class SOURCE(Answered):
             memory_budget=memory_budget,
             collate_fn=collate_fn,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         refuse_generator(self._series)
         count = self._series.count or 0
         if not isinstance(segments, int) or not 1 <= segments <= count:
