@@ -20,11 +20,12 @@ def refuse_several_checkpoints(
         arguments: of its constructor, by position: after the model and the data a loss.
         keywords: likewise, by keyword.
     """
-    in_its_place = len(arguments) > 2 and arguments[2] is not None
+    third = arguments[2] if len(arguments) > 2 else None
+    twice = len(arguments) > 2 and "loss_fn" in keywords
     if "checkpoints" in keywords:
         came = "checkpoints is given"
-    elif in_its_place and ("loss_fn" in keywords or not callable(arguments[2])):
-        came = f"the third argument is a {type(arguments[2]).__name__}"
+    elif twice or not (third is None or callable(third)):
+        came = f"the third argument is a {type(third).__name__}"
     else:
         return
     raise InputError(
