@@ -170,6 +170,15 @@ def test_astra_approaches_the_exact_solution() -> None:
     assert in_batches < errors[0]
 
 
+def test_steps_of_astra_that_are_too_long_are_said() -> None:
+    found = made(CASES["linear"])
+    for size, rate in ((None, 100.0), (6, 100.0), (6, 1e30)):
+        curvature = ASTRA(learning_rate=rate, batch_size=size)
+        estimator = InfluenceFunction(found.model, found.dataset, LOSS, curvature=curvature)
+        with pytest.raises(CurvatureError, match=r"ASTRA diverged.* too long a step: lower it, or"):
+            estimator.influence(*found.queries)
+
+
 def test_curvature_of_a_loss_that_is_linear_in_the_output_is_refused() -> None:
     found = made(CASES["linear"])
     estimator = InfluenceFunction(

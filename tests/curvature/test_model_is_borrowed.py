@@ -1,6 +1,7 @@
 """Fitting and asking leave model, random numbers and data as they were; answers fit each other."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from headwater import (
     EKFAC,
     KFAC,
     SOURCE,
+    CurvatureError,
     Exact,
     GaussNewtonCG,
     GradientStore,
@@ -108,6 +110,36 @@ def test_arguments_of_the_wrong_kind_are_refused(tmp_path) -> None:
 def test_settings_out_of_range_are_refused(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("curvature", [EKFAC(), KFAC(), ASTRA()], ids=repr)
+def test_without_a_loss_it_says_to_pass_one(curvature) -> None:
+    found = made(CASES["linear"])
+    estimator = InfluenceFunction(found.model, found.dataset, curvature=curvature)
+    with pytest.raises(CurvatureError, match="neither a loss_fn nor a task; pass the loss that"):
+        estimator.influence(*found.queries)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda *found: InfluenceFunction(*found, [{}], loss_fn=LOSS),
+        lambda *found: InfluenceFunction(*found, "run", loss_fn=LOSS),
+        lambda *found: InfluenceFunction(*found, [{}]),
+        lambda *found: InfluenceFunction(*found, LOSS, checkpoints=[{}]),
+    ],
+)
+def test_several_checkpoints_are_refused_by_name(call) -> None:
+    found = made(CASES["linear"])
+    with pytest.raises(InputError, match=r"takes one checkpoint, .*loss_fn, checkpoint=\.\.\.\)"):
+        call(found.model, found.dataset)
+
+
+def test_its_signature_is_that_of_its_constructor() -> None:
+    shown = list(inspect.signature(InfluenceFunction).parameters)
+    assert shown[:4] == ["model", "influence_src_dataset", "loss_fn", "curvature"]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        InfluenceFunction(made(CASES["linear"]).model, [], LOSS, nonsense=1)
 
 
 def test_no_damping_for_directions_without_curvature_is_refused() -> None:

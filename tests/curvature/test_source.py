@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from headwater import EKFAC, SOURCE, InfluenceFunction, InputError, TracInCP
+from headwater import (
+    EKFAC,
+    SOURCE,
+    CheckpointRecorder,
+    CheckpointSeries,
+    InfluenceFunction,
+    InputError,
+    TracInCP,
+)
 from headwater.curvature.likelihood import Categorical
 from tests.curvature.models import CASES, Made, N, made
 from tests.oracles import kronecker
@@ -132,3 +140,21 @@ def test_segments_and_updates_must_fit_the_checkpoints() -> None:
         source(updates=[4, 4, 9])
     with pytest.raises(InputError, match="expected EKFAC"):
         source(curvature="ekfac")
+
+
+def test_the_folder_of_a_recording_says_its_updates(tmp_path) -> None:
+    found = made(CASES["linear"])
+    trained = copy.deepcopy(found.model)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
+    with CheckpointRecorder(tmp_path / "run", trained, optimizer, every=2):
+        for _ in range(7):
+            optimizer.zero_grad()
+            cross_entropy(trained(found.dataset.tensors[0]), found.dataset.tensors[1]).backward()
+            optimizer.step()
+    series = SOURCE(
+        found.model, found.dataset, CheckpointSeries.open(tmp_path / "run"), loss_fn=LOSS
+    )
+    for folder in (tmp_path / "run", str(tmp_path / "run")):
+        source = SOURCE(found.model, found.dataset, folder, loss_fn=LOSS)
+        assert source.updates == series.updates
+        assert torch.equal(source.influence(*found.queries), series.influence(*found.queries))

@@ -5,10 +5,24 @@ import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
-from headwater import BatchError, GradientStore, HeadwaterWarning, InputError, Task
+from headwater import (
+    SOURCE,
+    TRAK,
+    BatchError,
+    GradCos,
+    GradDot,
+    GradientStore,
+    HeadwaterWarning,
+    InfluenceFunction,
+    InputError,
+    LoGra,
+    RepresentationSimilarity,
+    Task,
+    TrainingLoss,
+)
 from tests.estimators.final_layers import Plain
 
-from .small import QUERIES, TRAINING, N, cross_entropy, dataset, make, model, rows
+from .small import QUERIES, TRAINING, N, cross_entropy, dataset, make, model, rows, states
 from .test_tracincp_fast import fast
 from .test_tracincp_fast_rand_proj import rand_proj
 
@@ -42,6 +56,25 @@ def test_columns_are_not_a_dataset(kind, tmp_path):
 def test_a_tensor_has_no_targets():
     with pytest.raises(InputError, match=r"a tensor of shape \(7, 5\), without targets; expected"):
         make(influence_src_dataset=TRAINING[0])
+
+
+EMPTY = TensorDataset(TRAINING[0][:0], TRAINING[1][:0])
+OF_SOME_EXAMPLES = {
+    **{
+        kind.__name__: lambda kind=kind: kind(model(), EMPTY, states(), loss_fn=cross_entropy)
+        for kind in (GradDot, GradCos, TRAK, LoGra, RepresentationSimilarity, TrainingLoss)
+    },
+    "InfluenceFunction": lambda: InfluenceFunction(model(), DataLoader(EMPTY), cross_entropy),
+    "SOURCE": lambda: SOURCE(
+        model(), EMPTY, states(), loss_fn=cross_entropy, updates=[1, 2], learning_rates=[0.1, 0.1]
+    ),
+}
+
+
+@pytest.mark.parametrize("build", OF_SOME_EXAMPLES.values(), ids=OF_SOME_EXAMPLES)
+def test_data_without_examples_is_refused(build):
+    with pytest.raises(InputError, match="of 0 examples; expected at least one"):
+        build()
 
 
 class SquaredOutput(Task):
@@ -81,6 +114,65 @@ def test_one_query_without_a_batch_is_not_taken_for_none(ask, tmp_path):
         ask(tmp_path)(QUERIES[0][0], QUERIES[1][0])
     with pytest.raises(BatchError, match="there are 0 queries"):
         ask(tmp_path)(QUERIES[0][:0], QUERIES[1][:0])
+
+
+@everywhere
+def test_arrays_are_named_as_what_they_are(ask, tmp_path):
+    x, y = (part.numpy() for part in QUERIES)
+    said = r"inputs is a numpy array of shape \(2, 5\) .*torch\.as_tensor"
+    for queries in [(x, y), (x, QUERIES[1]), (x[:1],)]:
+        with pytest.raises(BatchError, match=said.replace("2", str(len(queries[0])))):
+            ask(tmp_path)(*queries)
+    with pytest.raises(BatchError, match=r"targets is a numpy array of shape \(2,\) of int64"):
+        ask(tmp_path)(QUERIES[0], y)
+
+
+class FromArrays(Task):
+    def losses(self, model, batch):
+        return cross_entropy(model(torch.as_tensor(batch["x"])), torch.as_tensor(batch["y"]))
+
+    def size(self, batch):
+        return len(batch["x"])
+
+
+def test_a_task_may_read_arrays_if_it_knows_their_number():
+    queries = {"x": QUERIES[0].numpy(), "y": QUERIES[1].numpy()}
+    rows = [{"x": x, "y": y} for x, y in zip(*TRAINING, strict=True)]
+    options = {"influence_src_dataset": rows, "loss_fn": None}
+    assert torch.equal(
+        make(task=FromArrays(), **options).influence(queries), make().influence(*QUERIES)
+    )
+
+    class DoesNotSay(FromArrays):
+        size = Task.size
+
+    with pytest.raises(BatchError, match=r"a batch of queries has a numpy array .*as_tensor"):
+        make(task=DoesNotSay(), **options).influence(queries)
+
+
+@everywhere
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_inputs_and_targets_in_one_argument(ask, kind, tmp_path):
+    with pytest.raises(InputError, match=r"2 parts.*\.forward takes \(x\).*\(inputs, targets\)"):
+        ask(tmp_path)(kind(QUERIES))
+
+
+class OfTwo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = model()
+
+    def forward(self, x, shift=None):
+        return self.inner(x if shift is None else x + shift).sum(dim=1)
+
+
+def test_several_inputs_without_targets_are_several_inputs():
+    states = [dict(OfTwo().state_dict()) for _ in range(2)]
+    estimator = make(
+        model=OfTwo(), checkpoints=states, loss_fn=lambda found, _: found.square(), batch_size=3
+    )
+    shifted = estimator.influence((QUERIES[0], torch.ones_like(QUERIES[0])))
+    assert torch.equal(shifted, estimator.influence(QUERIES[0] + 1))
 
 
 def assert_noted(caught, beginning):

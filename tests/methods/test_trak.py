@@ -177,8 +177,16 @@ def test_odd_options_are_refused(wrong):
         make(TRAK, loss_fn=None, **wrong)
 
 
+def test_a_single_query_without_a_batch_is_said():
+    with pytest.raises(BatchError, match=r"looks like a single query; .*inputs\[None\]"):
+        make(TRAK, loss_fn=None, dim=DIM).influence(QUERIES[0][0], QUERIES[1][0])
+
+
 def test_too_little_damping_is_said():
-    with pytest.raises(InputError, match="raise damping"):
+    with pytest.raises(
+        InputError,
+        match=r"40 x 40 .*gradients, projected to dim numbers, at checkpoint 0 .*or lower dim",
+    ):
         make(TRAK, loss_fn=None, dim=40, damping=0.0).influence(*QUERIES)
 
 
@@ -206,6 +214,21 @@ def test_a_store_gives_the_scores_and_appended_examples_count(tmp_path, trak):
     assert_close(store.scores(*QUERIES), fresh.influence(*QUERIES))
     store.compact()
     assert_close(store.scores(*QUERIES), fresh.influence(*QUERIES))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [TRAK, LoGra])
+def test_what_a_store_keeps_needs_not_be_the_models_precision(tmp_path, kind, precision, dtype):
+    net, (x, y) = model().to(precision), QUERIES
+    data = TensorDataset(TRAINING[0].to(precision), TRAINING[1])
+    checkpoint = {name: value.to(precision) for name, value in states()[0].items()}
+    estimator = kind(net, data, [checkpoint], dim=4, loss_fn=cross_entropy)
+    store = GradientStore.build(estimator, tmp_path / "s", dtype=dtype)
+    tolerance = 0.1 if dtype == "bfloat16" else 1e-3
+    expected = estimator.influence(x.to(precision), y)
+    found = store.scores(x.to(precision), y)
+    assert float((found - expected).norm()) < tolerance * float(expected.norm())
 
 
 def test_a_store_of_other_vectors_is_refused(tmp_path, trak):

@@ -183,7 +183,10 @@ def test_the_folders_path_warns_as_the_series_does(tmp_path):
     recorded_loop(tmp_path / "run", 2, optimizer_of=momentum)
     with pytest.warns(HeadwaterWarning, match="Momentum 0.8"):
         by_path = scores(tmp_path / "run")
-    assert_close(by_path, scores(CheckpointSeries.open(tmp_path / "run", rates="recorded")))
+    series = CheckpointSeries.open(tmp_path / "run", rates="recorded")
+    assert_close(by_path, scores(series))
+    (note,) = series.notes
+    assert "Rates are the recorded ones here" in note
 
 
 def test_effective_rates_weigh_checkpoints(tmp_path):

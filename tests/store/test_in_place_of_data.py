@@ -5,8 +5,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from headwater import (
+    TRAK,
+    GradDot,
     GradientStore,
     InputError,
+    LoGra,
     Projected,
     StoreMismatchError,
     StoreNotFoundError,
@@ -24,6 +27,7 @@ from tests.estimators.small import (
 )
 from tests.estimators.test_tracincp_fast import fast, oracle
 from tests.estimators.test_tracincp_fast_rand_proj import rand_proj
+from tests.methods.common import make as made
 from tests.oracles import tracin
 
 
@@ -45,7 +49,11 @@ def path(tmp_path):
     return tmp_path / "s"
 
 
-@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
+def opened(path):
+    return GradientStore.open(path, make())
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path, opened], ids=["text", "path", "store"])
 def test_it_answers_all_three_questions(path, kind):
     estimator = make(influence_src_dataset=kind(path))
     scores = expected_scores()
@@ -56,6 +64,23 @@ def test_it_answers_all_three_questions(path, kind):
         expected, expected_values = tracin.top_k(scores, 3, proponents)
         assert torch.equal(indices, expected)
         assert_close(values, expected_values)
+
+
+@pytest.mark.parametrize("kind", [GradDot, TRAK, LoGra])
+def test_an_open_store_is_as_good_as_its_folder(kind, tmp_path):
+    options = {"dim": 4} if kind in (TRAK, LoGra) else {}
+    store = GradientStore.build(made(kind, **options), tmp_path / "s", dtype="float64")
+    by_object, by_folder = (made(kind, data=d, **options) for d in (store, tmp_path / "s"))
+    assert torch.equal(by_object.influence(*QUERIES), by_folder.influence(*QUERIES))
+    assert repr(by_object) == repr(by_folder)
+    assert by_object.attribute(*QUERIES).meaning == by_folder.attribute(*QUERIES).meaning
+    with pytest.raises(InputError, match=r"answers from the store at .*/s'? itself"):
+        GradientStore.build(by_object, tmp_path / "t")
+
+
+def test_what_is_neither_data_nor_a_store_is_told_of_both():
+    with pytest.raises(InputError, match=r"is a int; .*or a DataLoader, or the folder of a Grad"):
+        make(influence_src_dataset=5)
 
 
 def test_without_checkpoints_it_answers_self_influence(path):
@@ -103,5 +128,5 @@ def test_what_does_not_match_is_refused_when_it_is_made(path, tmp_path):
         make(influence_src_dataset=tmp_path / "nothing")
     with pytest.raises(InputError, match=r"answers from the store at .* itself"):
         GradientStore.open(path, make(influence_src_dataset=path))
-    with pytest.raises(InputError, match="influence_src_dataset is a path, but the vectors"):
+    with pytest.raises(InputError, match="influence_src_dataset is a store, but the vectors"):
         rand_proj(influence_src_dataset=str(path))

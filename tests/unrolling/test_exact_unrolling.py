@@ -284,6 +284,12 @@ def test_a_run_that_is_trained_further_is_still_the_run_that_it_was():
         (lambda run: ExactUnrolling(run.model), InputError, "expected a TrainingRun"),
         (lambda run: exact(run).influence(*QUERIES, k=-1), InputError, "k is -1"),
         (lambda run: exact(run).influence(k=2), InputError, "k is given without inputs"),
+        (lambda run: exact(run).influence(QUERIES), InputError, r"2 parts.*\(inputs, targets\)"),
+        (
+            lambda run: exact(run).influence(QUERIES[0].numpy(), QUERIES[1].numpy()),
+            InputError,
+            "inputs is a numpy array",
+        ),
         (lambda run: exact(run).influence(rows(0, 1, 5), TRAINING[1][:0]), InputError, "0 queries"),
         (
             lambda run: run.losses(*QUERIES, example_weights=torch.ones(3)),

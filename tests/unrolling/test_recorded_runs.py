@@ -220,17 +220,28 @@ def test_clipped_gradients_are_clipped_again_and_otherwise_depart(tmp_path):
 def test_another_dataset_or_loss_departs_and_rounding_can_be_allowed(tmp_path):
     record(tmp_path / "run")
     other = TensorDataset(TRAINING[0].flip(0), TRAINING[1])
-    with pytest.raises(DepartureError, match="before update 2"):
+    with pytest.raises(DepartureError, match="before update 2") as caught:
         TrainingRun.open(tmp_path / "run", smooth(), other, nn.CrossEntropyLoss()).verify()
+
+    assert "tolerance" not in str(caught.value)
 
     def rounded(predictions, targets):
         return nn.functional.cross_entropy(predictions, targets) * (1 + 1e-12)
 
     run = TrainingRun.open(tmp_path / "run", smooth(), DATA, rounded)
-    with pytest.raises(DepartureError, match=r"allowed by tolerance=1e-1\d"):
+    with pytest.raises(DepartureError, match=r"rounding alone, allow it: tolerance=1e-1\d"):
         run.verify()
     allowed = TrainingRun.open(tmp_path / "run", smooth(), DATA, rounded, tolerance=1e-9)
     assert 0 < allowed.verify() < 1e-9
+
+
+def test_another_architecture_is_among_what_may_be_why(tmp_path):
+    record(tmp_path / "run")
+    other = smooth()
+    other.body[0] = nn.ReLU()
+    with pytest.raises(DepartureError, match=r"Something here .*: the model \(its arch") as caught:
+        opened(tmp_path / "run", other).verify()
+    assert "tolerance" not in str(caught.value)
 
 
 def test_a_changed_list_of_updates_is_refused(tmp_path):

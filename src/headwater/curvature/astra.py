@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What the step length is settled on: so many batches, and steps of power iteration on each.
 _BATCHES, _POWER_STEPS = 4, 10
+# A residual that many times what it was at first, or the right-hand side, is no noise of batches.
+_DIVERGED = 1e4
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,42 @@ class Refined(Inverse):
         right = as_vectors(gradients, self._shapes)
         solution = self._preconditioned(right, like)
         steps = self._options.steps
+        limit = right.new_zeros(len(right))
         for step, batch in zip(range(steps), self._batches(), strict=False):
             residual = self._multiplied(batch, solution) - right
+            size = residual.norm(dim=1)
+            if step == 0:
+                limit = _DIVERGED * torch.maximum(size, right.norm(dim=1))
+            self._refuse_divergence(size, limit, step)
             rate = self._rate
             if self._options.batch_size is not None:
                 rate *= 1 - step / steps
             solution = solution - rate * self._preconditioned(residual, like)
         return in_blocks(solution, blocks, self._shapes, like)
+
+    def _refuse_divergence(self, size: Tensor, limit: Tensor, step: int) -> None:
+        """Raises CurvatureError for steps that led away from the solution.
+
+        Args:
+            size: by query, how far the solution is from solving its equation.
+            limit: likewise, how far it may be at the end. On the way it may be further: steps that
+                grow shorter can make up for it.
+            step: how many steps were taken.
+        """
+        last = step == self._options.steps - 1
+        if bool((size <= limit).all() if last else size.isfinite().all()):
+            return
+        remedy = (
+            f"other batches have larger curvature than those that the step length of "
+            f"{self._rate:.3g} was settled on: pass a smaller learning_rate, or a larger batch_size"
+            if self._options.learning_rate is None
+            else f"learning_rate={self._rate:g} is too long a step: lower it, or leave it None, "
+            f"for the longest that surely contracts"
+        )
+        raise CurvatureError(
+            f"ASTRA diverged: after {step} of {self._options.steps} steps it is much further from "
+            f"the solution than EK-FAC, which it began with; {remedy}"
+        )
 
     def quadratic(self, gradients: Gradients) -> Float[Tensor, " B"]:
         solved = as_vectors(self.solve(gradients), self._shapes)

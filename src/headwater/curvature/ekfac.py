@@ -25,6 +25,7 @@ from headwater.curvature.likelihood import Categorical
 from headwater.curvature.sampled_task import SampledTask
 from headwater.distributed import present
 from headwater.errors import CurvatureError
+from headwater.tasks import ModelOutput
 
 if TYPE_CHECKING:
     from headwater.curvature.training_pass import TrainingPass
@@ -157,6 +158,12 @@ class KroneckerOptions:
 
 def unknown_likelihood(task: Task) -> CurvatureError:
     """What to raise for a loss without a known likelihood."""
+    if isinstance(task, ModelOutput):
+        return CurvatureError(
+            "curvature is that of the training loss, and there is neither a loss_fn nor a task; "
+            "pass the loss that training minimised: loss_fn=, or task= for batches that are no "
+            "tuples; for a model that returns its own loss, targets='true' of the curvature"
+        )
     loss_fn: Callable[..., object] | None = getattr(task, "loss_fn", None)
     name = type(task).__name__
     if loss_fn is not None:

@@ -67,7 +67,8 @@ class TrainingData:
         elif not hasattr(source, "__getitem__") and not isinstance(source, IterableDataset):
             raise InputError(
                 f"influence_src_dataset is a {type(source).__name__}; expected a "
-                f"torch.utils.data.Dataset or a DataLoader"
+                f"torch.utils.data.Dataset or a DataLoader, or the folder of a GradientStore for "
+                f"estimators that stores are built from"
             )
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.store_place import names_store, place_of
 from headwater.estimators.vectors import VectorParts
 from headwater.version import __version__
 
@@ -25,8 +26,8 @@ def described(
         count: how many examples are in that.
     """
     source = estimator.influence_src_dataset
-    if isinstance(source, (str, Path)):
-        store = source
+    if names_store(source):
+        store = place_of(source)
     parts: Streamed | None = getattr(estimator, "_streamed", None)
     facts = {
         "name": estimator.get_name(),

@@ -8,6 +8,7 @@ from headwater.capture import eager, select
 from headwater.checkpoints import count_of, default_checkpoints_load_func
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
+from headwater.estimators.misplaced import refuse_no_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,6 +71,7 @@ class GradientEstimator(Answered):
             memory_budget=memory_budget,
             collate_fn=collate_fn,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         self._net = eager(model)
         self._selection = select(self._net, layers)
 

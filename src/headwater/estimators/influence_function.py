@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,10 @@ from headwater.engine.fingerprint import weights_digest
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.misplaced import refuse_no_examples
+from headwater.estimators.one_checkpoint import refuse_several_checkpoints
 from headwater.estimators.quantities import Quantities
+from headwater.estimators.store_place import names_store
 from headwater.estimators.stored import GradientStore
 from headwater.estimators.stored.preconditioned import StoredPreconditioned
 from headwater.estimators.streamed import Streamed
@@ -105,7 +109,7 @@ class InfluenceFunction(Answered):
             raise InputError(
                 f"curvature is {curvature!r}; expected one of headwater's, such as EKFAC()"
             )
-        if isinstance(influence_src_dataset, (str, Path)):
+        if names_store(influence_src_dataset):
             _refuse_without_factors(curvature)
         super().__init__(
             model,
@@ -120,6 +124,7 @@ class InfluenceFunction(Answered):
             memory_budget=memory_budget,
             collate_fn=collate_fn,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         self.curvature = curvature
         self.checkpoint = checkpoint
         self._selection = select(eager(model), layers)
@@ -133,10 +138,19 @@ class InfluenceFunction(Answered):
         )
         self._fitted: tuple[str | None, Inverse] | None = None
         self._answers: Streamed | StoredPreconditioned = self._streamed
-        if isinstance(influence_src_dataset, (str, Path)):
+        if names_store(influence_src_dataset):
             path = Path(influence_src_dataset)
             plain = self._parts(Quantities())
             self._answers = StoredPreconditioned(path, plain, lambda: self._inverse)
+
+    # Before the constructor, where Python itself would refuse a second `loss_fn` in its own words;
+    # no wrapper around the constructor, through which warnings would not point at the caller.
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        refuse_several_checkpoints("InfluenceFunction", arguments, keywords)
+        return super().__new__(cls)
+
+    # The class's signature is the constructor's.
+    update_wrapper(__new__, __init__, assigned=(), updated=())
 
     def _parts(self, quantities: Quantities) -> Streamed:
         return Streamed(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from headwater.errors import InputError
-from headwater.tasks.batch import describe
+from headwater.capture import eager
+from headwater.errors import BatchError, InputError
+from headwater.estimators.store_place import names_store
+from headwater.tasks.batch import array_in, describe
 
 
 def refuse_misplaced_loss(loss_fn: Any) -> None:
@@ -101,20 +103,89 @@ def refuse_odd_question(inputs: Any, targets: Any, k: Any, *, task_given: bool) 
         )
 
 
-def refuse_misplaced_queries(inputs: Any) -> None:
-    """Raises InputError for a loader or dataset in the place of queries."""
-    if isinstance(inputs, (DataLoader, Dataset)):
-        raise InputError(
-            f"inputs is a {type(inputs).__name__}; expected the queries themselves, as the model "
-            f"takes them: call once for every batch of a loader, with the batch's inputs and "
-            f"targets"
+def refuse_misplaced_queries(
+    inputs: tuple[Any, ...], targets: Any, model: nn.Module, *, task_given: bool
+) -> None:
+    """Raises InputError for what can't be queries.
+
+    That is a loader or dataset and, unless a task of the user's own reads the queries, arrays and
+    more inputs than the model takes.
+
+    Args:
+        inputs: the model's.
+        targets: the queries' targets, if there are any.
+        model: the user's.
+        task_given: whether a task of the user's own reads the queries, of whatever kind.
+    """
+    for part in inputs:
+        if isinstance(part, (DataLoader, Dataset)):
+            raise InputError(
+                f"inputs is a {type(part).__name__}; expected the queries themselves, as the model "
+                f"takes them: call once for every batch of a loader, with the batch's inputs and "
+                f"targets"
+            )
+    if task_given:
+        return
+    for place, part in enumerate(inputs):
+        refuse_arrays(part, "inputs" if len(inputs) == 1 else f"inputs[{place}]")
+    refuse_arrays(targets, "targets")
+    if targets is None and len(inputs) > 1:
+        _refuse_targets_among(inputs, eager(model))
+
+
+def refuse_arrays(batch: Any, name: str) -> None:
+    """Raises BatchError for arrays of numpy's, of which no batch is cut or moved to a device.
+
+    Args:
+        batch: the argument.
+        name: what to call it.
+    """
+    found = array_in(batch)
+    if found is not None:
+        raise BatchError(
+            f"{name} {'is' if found is batch else 'has'} {describe(found)} of {found.dtype}; "
+            f"expected a tensor: pass torch.as_tensor(...) of it"
         )
 
 
-def refuse_stored(dataset: Any, name: str) -> None:
-    """Raises InputError for a store's path in the place of data, where a store can't answer."""
-    if isinstance(dataset, (str, Path)):
+def _refuse_targets_among(inputs: tuple[Any, ...], model: nn.Module) -> None:
+    """Raises InputError for more inputs than the model's `forward` takes: targets, most likely."""
+    try:
+        taken = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        # Not every callable says what it takes; then the model's own error has to do.
+        return
+    try:
+        taken.bind(*inputs)
+    except TypeError:
         raise InputError(
-            f"influence_src_dataset is a path, but {name} isn't answered by stores; pass the "
-            f"dataset itself"
+            f"inputs is {len(inputs)} parts, which would all go into the model, but "
+            f"{type(model).__name__}.forward takes ({', '.join(taken.parameters)}); if the last "
+            f"part is the targets, pass influence(inputs, targets); if the parts are single "
+            f"queries, stack them"
+        ) from None
+
+
+def refuse_stored(dataset: Any, name: str) -> None:
+    """Raises InputError for a store in the place of data, where a store can't answer."""
+    if names_store(dataset):
+        raise InputError(
+            f"influence_src_dataset is a {type(dataset).__name__}, which would stand for a store, "
+            f"but {name} isn't answered by stores; pass the dataset itself"
+        )
+
+
+def refuse_no_examples(dataset: Any, count: int | None) -> None:
+    """Raises InputError for data without a training example, to which there is no score.
+
+    Not for TracIn's own estimators, which have always answered with no columns.
+
+    Args:
+        dataset: what was given.
+        count: the number of training examples, where it is known beforehand.
+    """
+    if count == 0 and not names_store(dataset):
+        raise InputError(
+            f"influence_src_dataset is a {type(dataset).__name__} of 0 examples; expected at least "
+            f"one: look at what it was cut or filtered by"
         )

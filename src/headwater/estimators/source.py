@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture, PlanChanged, borrowed, eager, select
 from headwater.checkpoints import default_checkpoints_load_func
+from headwater.checkpoints.recording.folder import is_recording
 from headwater.checkpoints.recording.series import CheckpointSeries
 from headwater.curvature import EKFAC, KFAC, TrainingPass
 from headwater.curvature.segment_scores import SegmentScores, own_scores
@@ -16,7 +19,7 @@ from headwater.engine.gradient_pass import GradientPass, Recorded, refuse_genera
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
-from headwater.estimators.misplaced import refuse_stored
+from headwater.estimators.misplaced import refuse_no_examples, refuse_stored
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.streamed import Streamed
@@ -54,7 +57,7 @@ class SOURCE(Answered):
     Args:
         segments: how many; checkpoints are shared out evenly.
         updates: how many updates training had taken at each checkpoint; None reads them from a
-            recording (`CheckpointSeries`).
+            recording (its folder, or `CheckpointSeries`).
         curvature: `EKFAC` or `KFAC`, whose damping isn't used.
         layers: dotted names of the modules or parameters that count; None takes every parameter
             that requires grad.
@@ -124,6 +127,7 @@ class SOURCE(Answered):
             memory_budget=memory_budget,
             collate_fn=collate_fn,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         refuse_generator(self._series)
         count = self._series.count or 0
         if not isinstance(segments, int) or not 1 <= segments <= count:
@@ -303,12 +307,16 @@ class SOURCE(Answered):
 
 
 def _updates(given: Sequence[int] | None, checkpoints: Any, count: int) -> list[int]:
+    if isinstance(checkpoints, (str, os.PathLike)) and is_recording(Path(checkpoints)):
+        # What has to be said of its rates was said when they were opened.
+        checkpoints = CheckpointSeries.open(checkpoints, rates="recorded")
     if given is None and isinstance(checkpoints, CheckpointSeries):
-        given = [checkpoint.step for checkpoint in checkpoints]
+        given = checkpoints.steps
     if given is None:
         raise InputError(
             "updates is missing: how many updates training had taken at each checkpoint, as in "
-            "updates=[500, 1000, 1500]; a recording (CheckpointSeries) has them itself"
+            "updates=[500, 1000, 1500]; a recording (CheckpointSeries, or its folder) has them "
+            "itself"
         )
     found = list(given)
     whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in found)

@@ -8,6 +8,7 @@ from headwater.capture import borrowed
 from headwater.engine import OneBatch, Run, memory_budget_bytes
 from headwater.engine.parameter_rates import ParameterRates
 from headwater.errors import BatchError, InputError
+from headwater.estimators.misplaced import refuse_arrays
 from headwater.estimators.quantities import Quantities
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
@@ -51,6 +52,7 @@ def size_of_queries(task: Task, batch: Any) -> int:
     """
     size = task.size(batch)
     if size is None:
+        refuse_arrays(batch, "a batch of queries")
         raise BatchError(
             f"the queries are {describe(batch)} without a first axis that says how many they are, "
             f"so this looks like a single query; a batch of one is expected: inputs[None] and "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
@@ -28,6 +27,7 @@ from headwater.estimators.misplaced import (
 )
 from headwater.estimators.query_batches import rows_of
 from headwater.estimators.question import Question
+from headwater.estimators.store_place import names_store, place_of
 from headwater.estimators.token_influence import TokenInfluence, token_influence
 from headwater.results import TRACIN
 from headwater.tasks import LossTask, ModelOutput, Task
@@ -54,8 +54,8 @@ class TracInCPBase(DataInfluence):
         model: the model. It is borrowed: after every call, also one that raised, it is as before.
         influence_src_dataset: the training examples: a Dataset, or a DataLoader that doesn't
             shuffle. A batch is a tuple or list; `model(*batch[:-1])` are the predictions and
-            `batch[-1]` the targets. Or, for estimators that stores are built from, the path of a
-            `GradientStore`, which then answers in place of the data.
+            `batch[-1]` the targets. Or, for estimators that stores are built from, a
+            `GradientStore` or its path, which then answers in place of the data.
         checkpoints: a `CheckpointSeries`, a folder, or paths, state dicts, (path or state, rate)
             pairs, or whatever `checkpoints_load_func` understands. None beside a store: then it
             answers self-influence alone.
@@ -127,7 +127,7 @@ class TracInCPBase(DataInfluence):
         self._given_task = task
         self._loss_task = self._as_task(loss_fn)
         self._collation = collation(self._loss_task, model, collate_fn)
-        stored = isinstance(influence_src_dataset, (str, Path))
+        stored = names_store(influence_src_dataset)
         if stored and checkpoints is None:
             checkpoints = iter(())
         source = [] if stored else influence_src_dataset
@@ -138,8 +138,8 @@ class TracInCPBase(DataInfluence):
     def __repr__(self) -> str:
         facts = {"model": type(self.model).__name__}
         source = self.influence_src_dataset
-        if isinstance(source, (str, Path)):
-            facts["store"] = repr(str(source))
+        if names_store(source):
+            facts["store"] = repr(place_of(source))
         elif self._data.count is not None:
             facts["examples"] = str(self._data.count)
         if self._series.count is not None:
@@ -340,7 +340,7 @@ class TracInCPBase(DataInfluence):
                 f"token_influence tells apart the tokens of a sum of products of gradients, which "
                 f"the scores of {self.get_name()} are not; make a TracInCP of the dataset"
             )
-        if parts is None or isinstance(self.influence_src_dataset, (str, Path)):
+        if parts is None or names_store(self.influence_src_dataset):
             raise InputError(
                 f"token_influence goes through the model with the training examples, which "
                 f"{self!r} doesn't; make a TracInCP of the dataset"
@@ -388,8 +388,8 @@ class TracInCPBase(DataInfluence):
 
     def _query_task(self, inputs: tuple[Any, ...], targets: Any) -> tuple[Task, Any]:
         """What is differentiated for a query, and the batch that it reads."""
-        for part in inputs:
-            refuse_misplaced_queries(part)
+        given = self._given_task is not None
+        refuse_misplaced_queries(inputs, targets, self.model, task_given=given)
         if self._given_task is not None:
             rows = rows_of(inputs[0])
             return self._given_task, inputs[0] if rows is None else self._collation(rows)

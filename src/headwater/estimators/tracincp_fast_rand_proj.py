@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from headwater.estimators.example_vectors import ExampleVectors
 from headwater.estimators.final_layer import select_final_layer
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.store_place import names_store
 from headwater.estimators.tracincp_base import TracInCPBase
 from headwater.forms import Projected
 from headwater.query import ExactNearestNeighbors, NearestNeighbors
@@ -81,9 +81,9 @@ class TracInCPFastRandProj(TracInCPBase):
         collate_fn: Callable[[list[Any]], Any] | None = None,
         show_progress: bool = False,
     ) -> None:
-        if isinstance(influence_src_dataset, (str, Path)):
+        if names_store(influence_src_dataset):
             raise InputError(
-                "influence_src_dataset is a path, but the vectors of TracInCPFastRandProj are its "
+                "influence_src_dataset is a store, but the vectors of TracInCPFastRandProj are its "
                 "own and in memory; a TracInCPFast answers from a store, also from a projected one"
             )
         if nearest_neighbors is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.engine.gradient_pass import refuse_generator
 from headwater.estimators.gradient_estimator import GradientEstimator
+from headwater.estimators.store_place import names_store
 from headwater.estimators.stored.binding import path_of
 from headwater.estimators.stored.from_store import FromStore
 from headwater.estimators.vectors import ComputedVectors, VectorAnswers, VectorForm, VectorParts
@@ -59,7 +59,7 @@ class VectorEstimator(GradientEstimator):
             name=self.get_name(),
         )
         source = self.influence_src_dataset
-        if isinstance(source, (str, Path)):
+        if names_store(source):
             none = self.checkpoints is None
             return FromStore(path_of(source), self._streamed, without_checkpoints=none)
         refuse_generator(self._series)

@@ -66,9 +66,10 @@ def damped_gram(
     factor, failed = torch.linalg.cholesky_ex(damped)
     if int(failed):
         raise InputError(
-            f"the matrix of inner products of {name} has no inverse at damping={damping!r}: there "
-            f"are fewer independent gradients than its {len(gram)} dimensions, or none at all; "
-            f"raise damping, or leave it at 'auto'"
+            f"the {len(gram)} x {len(gram)} matrix of inner products of {name} has no inverse at "
+            f"damping={damping!r}: that takes {len(gram)} independent gradients, and the "
+            f"{examples} training examples have fewer; leave damping at 'auto', raise it, or lower "
+            f"dim"
         )
     return DampedGram(factor, amount)
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# What rounding may grow to over a run; beyond, something else differs.
+_MAY_BE_ROUNDING = 1e-4
+
+
 class Comparison:
     """Compares weights with recorded ones, wherever there are some.
 
@@ -61,18 +65,25 @@ class Comparison:
     def _departed(self, step: int, name: str, share: float) -> DepartureError:
         until = "" if self._agreed is None else f", and agreed before update {self._agreed}"
         version = self._versions.get("torch")
-        others = f"recorded with PyTorch {version}, and this is {torch.__version__}; "
-        if version in (None, torch.__version__):
-            others = ""
+        others = "" if version in (None, torch.__version__) else _another_version(version)
+        rounding = (
+            f" If it is rounding alone, allow it: tolerance={_next_power(share):g}."
+            if share <= _MAY_BE_ROUNDING
+            else ""
+        )
         return DepartureError(
             f"taken again, the run comes to other weights before update {step} than were recorded: "
-            f"{name!r} differs by {share:.1e} of its largest weight{until}. {others}the dataset "
-            f"(its order, random augmentation), the loss (as it was called in training), gradients "
-            f"that were clipped (say it: max_grad_norm=) or added up, mixed precision, another "
-            f"device or number of threads, "
-            f"or batch() not standing right before the forward pass may be why. Differences of "
-            f"rounding alone can be allowed by tolerance={_next_power(share):g}"
+            f"{name!r} differs by {share:.1e} of its largest weight{until}. Something here isn't "
+            f"as it was in training; look for it in: {others}the model (its architecture, its "
+            f"buffers); the dataset (its order, random augmentation); the loss (as training called "
+            f"it); gradients that were clipped (say it: max_grad_norm=) or added up; mixed "
+            f"precision; the device and the number of threads; batch(), which has to stand right "
+            f"before the forward pass.{rounding}"
         )
+
+
+def _another_version(recorded: str | None) -> str:
+    return f"PyTorch ({recorded} in training, {torch.__version__} here); "
 
 
 def _share(found: Tensor, expected: Tensor) -> float:
@@ -88,6 +99,6 @@ def _share(found: Tensor, expected: Tensor) -> float:
 
 def _next_power(share: float) -> float:
     power = 1e-12
-    while power < share and power < 1:
+    while power < share:
         power *= 10
     return power

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
+from headwater.estimators.store_place import names_store
 from headwater.estimators.streamed import Streamed
 from headwater.files import refuse_unwritable, replacing
 from headwater.report.findings import Findings, find
@@ -100,9 +101,7 @@ class Report:
         show_progress: bool = False,
     ) -> None:
         parts = getattr(estimator, "_streamed", None)
-        if not isinstance(parts, Streamed) or isinstance(
-            estimator.influence_src_dataset, (str, Path)
-        ):
+        if not isinstance(parts, Streamed) or names_store(estimator.influence_src_dataset):
             raise InputError(
                 f"estimator is {estimator!r}; a report shows the training examples themselves, so "
                 f"it takes an estimator that goes through training data, such as a TracInCP"

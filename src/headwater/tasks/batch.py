@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -90,8 +91,18 @@ def leading_size(batch: Any) -> int | None:
     return None
 
 
+def array_in(batch: Any) -> numpy.ndarray[Any, Any] | None:
+    """The first of a batch's leaves that is an array of numpy's; None where all are other things.
+
+    Such arrays are neither moved to a device nor cut into examples.
+    """
+    return next((leaf for leaf in leaves(batch) if isinstance(leaf, numpy.ndarray)), None)
+
+
 def describe(batch: Any) -> str:
     """A few words on what a batch is, for messages."""
+    if isinstance(batch, numpy.ndarray):
+        return f"a numpy array of shape {batch.shape}"
     if isinstance(batch, Tensor):
         return f"a tensor of shape {tuple(batch.shape)}"
     if isinstance(batch, Mapping):

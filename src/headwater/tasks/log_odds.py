@@ -87,7 +87,10 @@ class LogOdds(Task):
         return self.task.examples(batch, start, stop, size=size)
 
     def size(self, batch: Any) -> int | None:
-        return super().size(batch) if self.task is None else self.task.size(batch)
+        if self.task is not None:
+            return self.task.size(batch)
+        # By its targets: of a single query, inputs without an axis of examples may have others.
+        return super().size(split_batch(batch)[1])
 
 
 def _of_logits(logits: Any, targets: Any) -> Float[Tensor, " B"]:
@@ -98,7 +101,7 @@ def _of_logits(logits: Any, targets: Any) -> Float[Tensor, " B"]:
             others = logits.scatter(1, place, float("-inf")).logsumexp(dim=1)
             return logits.gather(1, place)[:, 0] - others
         one = logits.shape[1:] in ((), (1,)) and targets.shape[1:] in ((), (1,))
-        if one and len(targets) == len(logits):
+        if one and logits.dim() and targets.shape[:1] == logits.shape[:1]:
             return logits.reshape(-1) * (2 * targets.reshape(-1).to(logits.dtype) - 1)
     came = " and ".join(
         f"{tuple(one.shape)} of {one.dtype}" if isinstance(one, Tensor) else type(one).__name__

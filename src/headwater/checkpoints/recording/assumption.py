@@ -55,8 +55,8 @@ def _of_optimizer(optimizer: str, entries: tuple[Entry, ...], rates: Rates) -> I
         elif momenta:
             yield (
                 f"Momentum {_listed(momenta)} lets each gradient act on in later steps, by a "
-                f"factor of 1 / (1 - momentum) in all; rates='effective' counts that, and "
-                f"rates='recorded' doesn't."
+                f"factor of 1 / (1 - momentum) in all. Rates are the recorded ones here, which "
+                f"leave that out; rates='effective' counts it."
             )
     elif any(kind in optimizer.lower() for kind in _ADAPTIVE):
         yield (

@@ -8,7 +8,7 @@ from headwater.capture import borrowed, eager
 from headwater.engine import memory_budget_bytes
 from headwater.engine.forward_pass import ForwardPass
 from headwater.estimators.gradient_estimator import even_weights
-from headwater.estimators.misplaced import refuse_stored
+from headwater.estimators.misplaced import refuse_no_examples, refuse_stored
 from headwater.estimators.tracincp_base import TracInCPBase
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ForwardEstimator(TracInCPBase):
             learning_rates=even_weights(checkpoints, options.get("checkpoints_load_func")),
             **options,
         )
+        refuse_no_examples(influence_src_dataset, self._data.count)
         self._net = eager(model)
 
     def _mean(

@@ -16,6 +16,7 @@ from headwater.engine.gradient_pass import refuse_generator
 from headwater.engine.noted import noted
 from headwater.errors import InputError, StoreIncompleteError, StoreMismatchError
 from headwater.estimators.loss_name import loss_name
+from headwater.estimators.store_place import names_store, place_of
 from headwater.estimators.stored.sample_losses import (
     different_loss,
     sample_losses,
@@ -211,10 +212,10 @@ def parts_of(estimator: Any, form: StoredForm | Projected | VectorForm | None) -
             f"and opened by GradientStore.open(path, estimator)"
         )
     source = estimator.influence_src_dataset
-    if isinstance(source, (str, Path)):
+    if names_store(source):
         raise InputError(
-            f"the estimator answers from the store at {source} itself, in place of training data: "
-            f"call its influence(), or make an estimator of the dataset"
+            f"the estimator answers from the store at {place_of(source)} itself, in place of "
+            f"training data: call its influence(), or make an estimator of the dataset"
         )
     refuse_generator(parts.series)
     if isinstance(parts, VectorParts):

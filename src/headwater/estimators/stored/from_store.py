@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from headwater.errors import InputError
 from headwater.estimators.results import KMostInfluentialResults
+from headwater.estimators.store_place import names_store
 from headwater.estimators.stored.binding import (
     checkpoints_binding,
     complete_manifest,
@@ -73,7 +74,7 @@ def answering(parts: Streamed, source: Any, checkpoints: Any) -> Answering:
         source: its `influence_src_dataset`.
         checkpoints: its `checkpoints`.
     """
-    if isinstance(source, (str, Path)):
+    if names_store(source):
         return FromStore(path_of(source), parts, without_checkpoints=checkpoints is None)
     return parts
 

@@ -198,6 +198,10 @@ class GradientStore:
             f"dtype={dtype!r})"
         )
 
+    def __fspath__(self) -> str:
+        # So that it stands wherever its folder can, such as in the place of training data.
+        return str(self.path)
+
     def __len__(self) -> int:
         return self._manifest.live
 

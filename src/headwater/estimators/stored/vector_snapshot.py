@@ -66,12 +66,21 @@ class ShardVectors:
         return filled
 
 
+def _like_queries(parts: VectorParts) -> Tensor:
+    """An empty tensor of the dtype that queries' vectors have, whatever the store keeps."""
+    named = dict(parts.net.named_parameters())
+    dtype = torch.float32
+    for name in parts.selection:
+        dtype = torch.promote_types(dtype, named[name].dtype)
+    return torch.empty(0, dtype=dtype)
+
+
 class VectorSnapshot(Snapshot):
     """A snapshot of a store that was built from an estimator of `VectorParts`."""
 
     def __init__(self, parts: VectorParts, manifest: Manifest, shards: Sequence[Shard]) -> None:
         super().__init__(parts, manifest, shards)
-        source = ShardVectors(shards, self._like)
+        source = ShardVectors(shards, _like_queries(parts))
         self._by_vectors = VectorAnswers(parts, source, manifest.live)
 
     def scores(self, task: Task, batch: Any) -> Float[Tensor, "Q N"]:

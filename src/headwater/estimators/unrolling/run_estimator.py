@@ -87,9 +87,12 @@ class RunEstimator(DataInfluence):
             NonFiniteError: the derivative grows beyond all numbers.
         """
         refuse_odd_question(inputs, targets, k, task_given=False)
-        refuse_misplaced_queries(inputs)
         if inputs is None:
             return self._self_influence(show_progress=show_progress)
+        task_given = self.run.objective.loss_fn is None
+        unpack = unpack_inputs and not task_given and isinstance(inputs, (tuple, list))
+        arguments = tuple(inputs) if unpack else (inputs,)
+        refuse_misplaced_queries(arguments, targets, self.run.model, task_given=task_given)
         query = self.run.query(inputs, targets, unpack_inputs=unpack_inputs)
         scores = self._scores(query, show_progress=show_progress)
         if k is None:

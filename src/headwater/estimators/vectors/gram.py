@@ -10,6 +10,7 @@ from headwater.errors import InputError
 from headwater.estimators.vectors.maps import CREDIT
 from headwater.estimators.vectors.scoring import Scorer, VectorScoring
 from headwater.forms import Gradients, Materialised
+from headwater.forms.projected import PROJECTED
 from headwater.linalg import damped_gram, damped_kernel, damping_of, refuse_odd_damping
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class GramScoring(VectorScoring):
                     self._damping,
                     scale=scale,
                     examples=grams.count,
-                    name=f"{', '.join(block)}, checkpoint {place}",
+                    name=f"{_called(block)} at checkpoint {place}",
                 )
         return GramScorer(factors)
 
@@ -157,6 +158,12 @@ class GramScorer(Scorer):
                     total += factors[block].quadratic(form.materialise())
             found.append(total)
         return _mean(found) * _credit(by_checkpoint)
+
+
+def _called(block: Block) -> str:
+    if block == PROJECTED:
+        return "the training examples' gradients, projected to dim numbers,"
+    return f"the training examples' projected gradients of {', '.join(block)}"
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:
