@@ -168,7 +168,7 @@ def _tuned(
 
 
 def _one_way(method: Method, way: str) -> tuple[Method, dict[str, Any]]:
-    """The method in one of its settings, and that it wasn't tuned, if there is something to tune."""
+    """The method in one of its settings, which is said to be untuned, if it has several."""
     if not method.settings:
         return method, {}
     if way == AS_IT_COMES:
