@@ -25,7 +25,7 @@ from benchmarks import machine, page
 from benchmarks.memory import peak_bytes
 from benchmarks.results_page import AS_IT_COMES, tables
 from benchmarks.settings import SETTINGS, Setting, Split, split
-from benchmarks.time_limit import TookTooLong, within
+from benchmarks.time_limit import TookTooLong, limited, within
 from headwater.errors import HeadwaterError
 from headwater.evaluation import (
     METHODS,
@@ -100,7 +100,7 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
     ) as run:
         left_out = _left_out(setting, parts) if setting.linear else None
         for name, method in methods.items():
-            if method.has_scores:
+            if method.has_scores and not asked.labels_alone:
                 rows[name] = {"title": method.title_of(run)}
                 try:
                     chosen, how = (
@@ -233,7 +233,7 @@ def _by_detection(
     rows: dict[str, dict[str, Any]] = {}
     for kind in ("uniform", "runner-up"):
         found = judge_by_detection(
-            methods,
+            {name: limited(method, asked.limit) for name, method in methods.items()},
             partial(setting.retraining, at_once=1),
             parts.training,
             kind=kind,  # type: ignore[arg-type]
@@ -272,7 +272,18 @@ def merged(before: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, An
         for key in ("training", "queries", "subsets", "recipe", "checkpoints", "seeds")
     ):
         return found
-    return {**found, "methods": {**before["methods"], **found["methods"]}}
+    rows = before["methods"]
+    for name, row in found["methods"].items():
+        known = rows.get(name, {})
+        keeps_scores = "lds" in known and "lds" not in row and "title of wrong labels" in row
+        rows = {**rows, name: {**row, **known, **_of_labels(row)} if keeps_scores else row}
+    return {**found, "methods": rows}
+
+
+def _of_labels(row: dict[str, Any]) -> dict[str, Any]:
+    """What judging by wrong labels has found, which is newer than what is known."""
+    keys = ("uniform", "runner-up", "title of wrong labels", "failure")
+    return {key: row[key] for key in keys if key in row}
 
 
 def _say(text: str) -> None:
@@ -292,12 +303,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoints", type=int, default=10)
     parser.add_argument("--others", type=int, default=4, help="runs beside the first")
     parser.add_argument("--seeds", type=int, default=5, help="runs with wrong labels; 0 for none")
+    parser.add_argument("--labels-alone", action="store_true", help="judge by wrong labels alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--limit",
         type=float,
         default=900.0,
-        help="seconds for a method's scores; one that takes longer is listed without figures",
+        help="seconds for a method's scores, and for its self-influence in a run with wrong "
+        "labels; one that takes longer is listed without figures",
     )
     parser.add_argument(
         "--way",

@@ -48,6 +48,10 @@ def test_the_page_of_a_small_setting(tmp_path, monkeypatch, capsys):
     results.main([*arguments, "--seeds", "2", "--methods", "tracin,training-loss"])
     results.main([*arguments, "--seeds", "2", "--methods", "by-seed"])
     found = json.loads((tmp_path / "results.json").read_text())["digits-logistic"]
+    before = json.loads((tmp_path / "results.json").read_text())["digits-logistic"]["methods"]
+    results.main([*arguments, "--seeds", "2", "--methods", "tracin", "--labels-alone"])
+    after = json.loads((tmp_path / "results.json").read_text())["digits-logistic"]["methods"]
+    assert after == before
     # What an earlier call found of the same setting stays.
     assert {"tracin", "training-loss", "by-seed", "margin"} == set(found["methods"])
     tracin = found["methods"]["tracin"]

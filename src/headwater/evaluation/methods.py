@@ -152,7 +152,6 @@ METHODS: dict[str, Method] = {
             "100 steps": partial(_conjugate, 100, 0.1),
             "100 steps, damping 1": partial(_conjugate, 100, 1.0),
         },
-        has_self_influence=False,
     ),
     "kfac": Method(
         "K-FAC",
@@ -176,22 +175,17 @@ METHODS: dict[str, Method] = {
         "EK-FAC with ASTRA",
         partial(_astra, 100, 256),
         settings={"25 steps of 128": partial(_astra, 25, 128)},
-        has_self_influence=False,
     ),
     "source": Method(
         "SOURCE",
         partial(_source, 3, EKFAC),
-        has_self_influence=False,
         settings=_ways_of_source(),
     ),
     "unrolling": Method(
         "exact unrolling",
         lambda run: ExactUnrolling(run.replayed()),
-        has_self_influence=False,
     ),
-    "tracin-ideal": Method(
-        "TracIn at every update", lambda run: TracInIdeal(run.replayed()), has_self_influence=False
-    ),
+    "tracin-ideal": Method("TracIn at every update", lambda run: TracInIdeal(run.replayed())),
     "trak": Method(
         "TRAK",
         lambda run: TRAK(seed=run.seed, **run.of_several_models()),
