@@ -139,6 +139,11 @@ class Failing(DataInfluence):
         raise ModelError("no such layer here")
 
 
+class NaN(DataInfluence):
+    def influence(self, inputs=None, *rest, **kwargs):
+        return torch.full((4, 48), torch.nan)
+
+
 @pytest.mark.filterwarnings("ignore:conjugate gradients stopped after 10 steps")
 def test_methods_are_judged_by_one_bank(tmp_path):
     made = retraining()
@@ -170,7 +175,9 @@ def test_queries_that_the_bank_did_not_measure_are_refused(tmp_path):
     bank = RetrainedBank.build(tmp_path, made, Subsets(3, runs=1), QUERIES)
     methods = methods_named(["tracin"])
     with reference_run(made, checkpoints=2) as run:
-        as_batch = judge_by_lds(methods, run, bank, QUERIES)
+        beside_nan = {"nan": Method("nan", lambda run: NaN()), **methods}
+        as_batch = judge_by_lds(beside_nan, run, bank, QUERIES)
+        assert "NaN" in as_batch["nan"].failure
         by_name = judge_by_lds(methods, run, bank, {"inputs": QUERIES[0], "targets": QUERIES[1]})
         assert as_batch["tracin"].lds.value == by_name["tracin"].lds.value
         others = digits(1501, 1505)

@@ -88,11 +88,12 @@ def judge_by_lds(
         begun = time.perf_counter()
         try:
             scores = scores_of(method, run, asked)
+            seconds = time.perf_counter() - begun
+            lds = linear_datamodeling_score(scores, bank, quantity=quantity)
         except HeadwaterError as error:
+            # Scores that aren't finite are a failure of the method, and not of the others.
             found[name] = JudgedByLDS(method.title_of(run), None, math.nan, str(error))
             continue
-        seconds = time.perf_counter() - begun
-        lds = linear_datamodeling_score(scores, bank, quantity=quantity)
         found[name] = JudgedByLDS(method.title_of(run), lds, seconds)
     for name, scores in (given or {}).items():
         matrix = matrix_of(scores, queries=bank.queries, examples=bank.count)
