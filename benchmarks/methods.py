@@ -108,9 +108,9 @@ def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str
                         if asked.way
                         else _tuned(method, run, retraining, folder, parts, asked)
                     )
+                    rows[name].update(how)
                     with within(asked.limit):
-                        found = _by_scores(chosen, run, bank, parts, left_out)
-                    rows[name].update(how | found)
+                        rows[name].update(_by_scores(chosen, run, bank, parts, left_out))
                 except TookTooLong as error:
                     rows[name]["failure"] = str(error)
                 _say(f"  {rows[name]['title']}: {rows[name]}")

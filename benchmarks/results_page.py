@@ -75,7 +75,7 @@ def _setting(found: dict[str, Any]) -> str:
         head = ["method", "to any class", "found at 20 %", "to the runner-up", "found at 20 %"]
         parts.append(_table(head, wrong))
     failures = [
-        f"- {row['title']}: {row['failure']}"
+        f"- {_title(row)}: {row['failure']}"
         for row in found["methods"].values()
         if row.get("failure")
     ]
