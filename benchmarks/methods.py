@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
             setting = replace(setting, recipe=replace(setting.recipe, epochs=asked.epochs))
         _say(f"{name}: {setting.says}")
         found = judged(setting, methods, asked)
-        results[name] = merged(results.get(name), found)
+        results[name] = merged(results.get(name), found, labels_alone=asked.labels_alone)
         results = {known: results[known] for known in SETTINGS if known in results}
         if asked.json is not None:
             page.write_json(asked.json, results)
@@ -265,25 +265,23 @@ def _folder(setting: Setting, subsets: Subsets) -> str:
     return f"{setting.name}-{setting.training}-{subsets.count}x{subsets.runs}-{subsets.seed}"
 
 
-def merged(before: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
-    """Found, and of other methods what was found before in the same setting."""
+def merged(
+    before: dict[str, Any] | None, found: dict[str, Any], *, labels_alone: bool = False
+) -> dict[str, Any]:
+    """Found, and of other methods what was found before in the same setting.
+
+    With `labels_alone` what was found before of the same methods' scores stays as well.
+    """
     if before is None or any(
         before["setting"].get(key) != found["setting"][key]
         for key in ("training", "queries", "subsets", "recipe", "checkpoints", "seeds")
     ):
         return found
-    rows = before["methods"]
+    rows = dict(before["methods"])
     for name, row in found["methods"].items():
-        known = rows.get(name, {})
-        keeps_scores = "lds" in known and "lds" not in row and "title of wrong labels" in row
-        rows = {**rows, name: {**row, **known, **_of_labels(row)} if keeps_scores else row}
+        known = rows.get(name, {}) if labels_alone else {}
+        rows[name] = {**known, **row, "title": known.get("title", row["title"])}
     return {**found, "methods": rows}
-
-
-def _of_labels(row: dict[str, Any]) -> dict[str, Any]:
-    """What judging by wrong labels has found, which is newer than what is known."""
-    keys = ("uniform", "runner-up", "title of wrong labels", "failure")
-    return {key: row[key] for key in keys if key in row}
 
 
 def _say(text: str) -> None:

@@ -19,6 +19,7 @@ from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
 from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
+from headwater.capture.precision import held_dtype
 from headwater.capture.recording import Record, Recorder, once_for_all
 from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError, ModelError
@@ -86,10 +87,7 @@ class Capture:
         weights = (*self._parameters.values(), *self.model.buffers())
         self._recorder.overwritten = {own_part(w).untyped_storage().data_ptr() for w in weights}
         chosen = [self._parameters[name] for name in self.selection]
-        dtype = torch.float32
-        for parameter in chosen:
-            dtype = torch.promote_types(dtype, parameter.dtype)
-        self._like = torch.empty(0, dtype=dtype, device=chosen[0].device)
+        self._like = torch.empty(0, dtype=held_dtype(chosen), device=chosen[0].device)
 
     @property
     def fallback_numbers(self) -> int:

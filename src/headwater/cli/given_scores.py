@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from headwater.errors import InputError, NonFiniteError
-from headwater.evaluation.scores_given import matrix_of
+from headwater.evaluation import scores_matrix
 from headwater.results.optional import import_optional
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def read_scores(
     }
     try:
         if path.suffix == ".npy":
-            return matrix_of(np.load(path, allow_pickle=False), **known)
+            return scores_matrix(np.load(path, allow_pickle=False), **known)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 named = {key: file[key] for key in file.files}
             if "scores" not in named:
                 raise InputError(f"it has the arrays {sorted(named)}; expected `scores`")
-            return matrix_of(
+            return scores_matrix(
                 named["scores"],
                 ids=_listed(named.get("ids")),
                 query_ids=_listed(named.get("query_ids")),
@@ -93,7 +93,7 @@ def read_scores(
         known["expected_ids"] = [str(one) for one in ids]
         known["expected_query_ids"] = [str(one) for one in query_ids]
         matrix = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], 1)
-        return matrix_of(matrix, ids=rows_ids, query_ids=list(columns), **known)
+        return scores_matrix(matrix, ids=rows_ids, query_ids=list(columns), **known)
     except (InputError, ValueError, OSError) as error:
         raise InputError(f"--scores {path}: {error}") from error
     except NonFiniteError as error:

@@ -55,12 +55,6 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def in_words(parts: Sequence[str]) -> str:
-    """A list as a sentence has it."""
-    *others, last = parts
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _cells(column: Sequence[Any]) -> list[str]:
     numbers = [x for x in column if isinstance(x, float) and not math.isnan(x)]
     # Whole numbers of which one is missing somewhere, such as classes, come as floats.

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import BankMismatchError
+from headwater.evaluation.wording import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def refuse_mismatch(before: dict[str, Any], now: dict[str, Any], path: Path) -> 
         return
     said = [_said(name, there, came) for name, (there, came) in differs.items()]
     raise BankMismatchError(
-        f"the bank at {path} was built with {_listed(said)}. Build into another folder, or give "
+        f"the bank at {path} was built with {in_words(said)}. Build into another folder, or give "
         f"what it was built with",
         differs=differs,
         path=path,
@@ -71,12 +72,6 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[
         if name in found:
             found.pop(implied, None)
     return found
-
-
-def _listed(parts: list[str]) -> str:
-    """A list in words."""
-    *others, last = parts
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def described(name: str) -> str:

@@ -18,7 +18,7 @@ from headwater.evaluation.lds import LDS, linear_datamodeling_score
 from headwater.evaluation.mislabelled import Detection, Kind, detection, flip_labels
 from headwater.evaluation.reference import reference_run
 from headwater.evaluation.run import Run
-from headwater.evaluation.scores_given import matrix_of
+from headwater.evaluation.scores_given import TRANSPOSE, scores_matrix
 from headwater.evaluation.tuning import refuse_tuning_bank
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def judge_by_lds(
             continue
         found[name] = JudgedByLDS(method.title_of(run), lds, seconds)
     for name, scores in (given or {}).items():
-        matrix = matrix_of(scores, queries=bank.queries, examples=bank.count)
+        matrix = scores_matrix(scores, queries=bank.queries, examples=bank.count, swapped=TRANSPOSE)
         lds = linear_datamodeling_score(matrix, bank, quantity=quantity)
         found[name] = JudgedByLDS(name, lds, math.nan)
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
 from headwater.evaluation.marks import marks
-from headwater.evaluation.scores_given import matrix_of
+from headwater.evaluation.scores_given import TRANSPOSE, scores_matrix
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -46,7 +46,7 @@ def mean_reciprocal_rank(scores: Any, relevant: Any) -> float:
 def _sorted_relevance(scores: Any, relevant: Any) -> Float[Tensor, "Q N"]:
     chosen = marks(relevant, "relevant", shape="(Q, N)")
     queries, examples = chosen.shape
-    matrix = matrix_of(scores, queries=queries, examples=examples)
+    matrix = scores_matrix(scores, queries=queries, examples=examples, swapped=TRANSPOSE)
     none = chosen.any(dim=1).logical_not()
     if bool(none.any()):
         raise InputError(f"query {int(none.nonzero()[0])} has no relevant training example")

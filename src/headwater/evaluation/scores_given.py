@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Axes = Literal["QN", "NQ"]
 
+TRANSPOSE = "transpose them"
+"""The advice where nobody can say how scores are laid out."""
+
 
 def scores_matrix(
     scores: Any,
@@ -30,6 +33,7 @@ def scores_matrix(
     axes: Axes = "QN",
     expected_ids: Sequence[Any] | None = None,
     expected_query_ids: Sequence[Any] | None = None,
+    swapped: str | None = None,
 ) -> Float[Tensor, "Q N"]:
     """The scores as a matrix in float64, a row per query and a column per training example.
 
@@ -43,6 +47,8 @@ def scores_matrix(
         axes: how an array is laid out: "QN", a row per query; or "NQ", a row per training example.
         expected_ids: the ids of the training examples in their order; None for 0 to N - 1.
         expected_query_ids: those of the queries, likewise.
+        swapped: what an error advises where rows and columns are the other way round; None: the
+            other `axes`, which not every caller of a caller can pass.
 
     Raises:
         InputError: shapes or ids don't fit.
@@ -50,41 +56,8 @@ def scores_matrix(
     """
     if axes not in ("QN", "NQ"):
         raise InputError(f"axes is {axes!r}; expected 'QN' or 'NQ'")
-    return matrix_of(
-        scores,
-        queries=queries,
-        examples=examples,
-        ids=ids,
-        query_ids=query_ids,
-        axes=axes,
-        expected_ids=expected_ids,
-        expected_query_ids=expected_query_ids,
-        swapped="pass axes='NQ'" if axes == "QN" else "pass axes='QN'",
-    )
-
-
-def matrix_of(
-    scores: Any,
-    *,
-    queries: int,
-    examples: int,
-    ids: Sequence[Any] | None = None,
-    query_ids: Sequence[Any] | None = None,
-    axes: Axes = "QN",
-    expected_ids: Sequence[Any] | None = None,
-    expected_query_ids: Sequence[Any] | None = None,
-    swapped: str = "transpose them",
-) -> Float[Tensor, "Q N"]:
-    """`scores_matrix` for callers whose own callers have no `axes` to pass.
-
-    Args:
-        scores, queries, examples, ids, query_ids, axes, expected_ids, expected_query_ids: see
-            there.
-        swapped: what to do where rows and columns are the other way round.
-
-    Raises:
-        InputError, NonFiniteError: as there.
-    """
+    if swapped is None:
+        swapped = "pass axes='NQ'" if axes == "QN" else "pass axes='QN'"
     if isinstance(scores, (KMostInfluentialResults, TopScores)):
         raise InputError(
             f"scores are a {type(scores).__name__}, the highest or lowest of each query; expected "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.errors import InputError
 from headwater.evaluation.lds import linear_datamodeling_score
-from headwater.evaluation.scores_given import matrix_of
+from headwater.evaluation.scores_given import TRANSPOSE, scores_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,9 @@ def best_on_tuning_bank(
         raise InputError("there are no candidates to choose among")
     found = {
         name: linear_datamodeling_score(
-            matrix_of(scores, queries=bank.queries, examples=bank.count), bank, quantity=quantity
+            scores_matrix(scores, queries=bank.queries, examples=bank.count, swapped=TRANSPOSE),
+            bank,
+            quantity=quantity,
         ).value
         for name, scores in candidates.items()
     }

@@ -9,7 +9,7 @@ import click
 
 from headwater.cli import options
 from headwater.cli.attribution import AttributionFile
-from headwater.cli.evaluated.by_lds import by_lds
+from headwater.cli.evaluated.by_lds import BANK, by_lds
 from headwater.cli.evaluated.by_mislabelling import by_mislabelling
 from headwater.cli.evaluated.by_removal import by_removal
 from headwater.cli.evaluated.fitting import refuse_unused
@@ -87,7 +87,7 @@ def _parsed_numbers(ctx: click.Context, param: click.Parameter, value: str) -> l
     "--bank",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="lds: where the models are kept; by default evaluation-bank, beside the file.",
+    help=f"lds: where the models are kept; by default {BANK}, beside the file.",
 )
 @click.option(
     "--scores",

@@ -21,7 +21,8 @@ from headwater.evaluation import Subsets, judge_by_lds
 if TYPE_CHECKING:
     from headwater.cli.attribution import AttributionFile
 
-_BANK = "evaluation-bank"
+BANK = "evaluation-bank"
+"""The folder of the bank, beside the user's file."""
 
 
 def by_lds(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
@@ -30,7 +31,7 @@ def by_lds(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
     picked = picked_queries(given, wanted["queries"])
     refuse_missing_checkpoints(given, methods)
     run = trained_run_of(given, seed=wanted["seed"])
-    folder = wanted["bank"] or given.path.resolve().parent / _BANK
+    folder = wanted["bank"] or given.path.resolve().parent / BANK
     with advising(lambda: what_is_left(folder)):
         retraining = retraining_of(given)
         files = scores_in_files(given, picked, wanted["files"], retraining.count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from headwater.cli.text import in_words
+from headwater.evaluation.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

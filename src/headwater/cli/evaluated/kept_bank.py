@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from headwater.cli.attribution.location import shown_path
 from headwater.cli.interrupted import NOTHING_HALF_WRITTEN
 from headwater.cli.notices import say
-from headwater.cli.text import counted, in_words
+from headwater.cli.text import counted
 from headwater.errors import BankError, BankMismatchError
 from headwater.evaluation import RetrainedBank
 from headwater.evaluation.bank_mismatch import described
+from headwater.evaluation.wording import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from headwater.capture.precision import held_dtype
 from headwater.errors import InputError
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
@@ -69,10 +70,7 @@ class ShardVectors:
 def _like_queries(parts: VectorParts) -> Tensor:
     """An empty tensor of the dtype that queries' vectors have, whatever the store keeps."""
     named = dict(parts.net.named_parameters())
-    dtype = torch.float32
-    for name in parts.selection:
-        dtype = torch.promote_types(dtype, named[name].dtype)
-    return torch.empty(0, dtype=dtype)
+    return torch.empty(0, dtype=held_dtype(named[name] for name in parts.selection))
 
 
 class VectorSnapshot(Snapshot):

@@ -148,9 +148,8 @@ def _by_example(
         loss = player.weighted(batch, ones)
         (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
         gradients = _of_the_loss(loss, parameters, differentiable=False)
-        factor = None
-        if player.max_grad_norm is not None:
-            factor = clip_factor(gradients, player.max_grad_norm)
+        factor = clip_factor(gradients, player.max_grad_norm)
+        if factor is not None:
             gradients = {name: gradient * factor for name, gradient in gradients.items()}
         by_gradient = adjoint.back_over(step, before, gradients, names)
         own = batched_gradients(
@@ -185,8 +184,8 @@ def _by_query(
     with _twice_differentiable():
         loss = player.weighted(batch, ones)
         gradients = _of_the_loss(loss, parameters, differentiable=True)
-        if player.max_grad_norm is not None:
-            factor = clip_factor(gradients, player.max_grad_norm)
+        factor = clip_factor(gradients, player.max_grad_norm)
+        if factor is not None:
             if account.frozen:
                 factor = factor.detach()
             gradients = {name: gradient * factor for name, gradient in gradients.items()}

@@ -11,12 +11,15 @@ from torch import Tensor
 _EPSILON = 1e-6
 
 
-def clip_factor(gradients: Mapping[str, Tensor], max_norm: float) -> Tensor:
-    """What `clip_grad_norm_` multiplies the gradients of all parameters by: 1 at the most.
+def clip_factor(gradients: Mapping[str, Tensor], max_norm: float | None) -> Tensor | None:
+    """What `clip_grad_norm_` multiplies the gradients of all parameters by; None: it leaves them.
 
     Args:
         gradients: by parameter; the factor depends on them.
-        max_norm: what their norm is clipped to.
+        max_norm: what their norm is clipped to; None doesn't clip.
     """
+    if max_norm is None:
+        return None
     norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
-    return (max_norm / (norm + _EPSILON)).clamp(max=1)
+    factor = max_norm / (norm + _EPSILON)
+    return None if float(factor.detach()) >= 1 else factor
