@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from headwater.capture import graph_size, transposed_products
 from headwater.curvature.find_likelihood import find_likelihood
 from headwater.curvature.outputs import split
 from headwater.errors import CurvatureError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from headwater.curvature.training_pass import TrainingPass
 
 Matrix: TypeAlias = Literal["gauss_newton", "hessian"]
-
-# Vectors that go through a batch at a time.
-_AT_ONCE = 64
 
 
 def no_curvature() -> CurvatureError:
@@ -80,16 +77,15 @@ class Products:
         chosen = [parameters[name] for name in self.training.selection]
         sizes = [parameter.numel() for parameter in chosen]
         # Fused attention can't be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            # PyTorch says which operators it batches by a loop; that is what was asked for.
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            multiply, size = (
-                self._gauss_newton(batch, chosen)
-                if self.matrix == "gauss_newton"
-                else self._hessian(batch, chosen)
-            )
+        with sdpa_kernel(SDPBackend.MATH):
+            with graph_size(self.training.net) as graph:
+                multiply, size = (
+                    self._gauss_newton(batch, chosen)
+                    if self.matrix == "gauss_newton"
+                    else self._hessian(batch, chosen)
+                )
             found = []
-            for part in vectors.split(_AT_ONCE):
+            for part in vectors.split(graph.vectors_at_once):
                 columns = [
                     column.reshape(-1, *parameter.shape).to(parameter.dtype)
                     for column, parameter in zip(part.split(sizes, dim=1), chosen, strict=True)
@@ -111,15 +107,15 @@ class Products:
         back = _transposed(outputs, chosen, dual)
 
         def multiply(vectors: list[Tensor]) -> list[Tensor]:
-            (forward,) = _batched(back, [dual], vectors)
+            (forward,) = _products(back, [dual], vectors)
             curved = None
             if likelihood is not None:
                 products = [likelihood.product(outputs.detach(), batch, one) for one in forward]
                 if products and products[0] is not None:
                     curved = torch.stack([one for one in products if one is not None])
             if curved is None:
-                (curved,) = _batched([slope], [cut], [forward])
-            return _batched([outputs], chosen, [curved])
+                (curved,) = _products([slope], [cut], [forward])
+            return _products([outputs], chosen, [curved])
 
         return multiply, len(halves.losses)
 
@@ -132,7 +128,7 @@ class Products:
 
         def multiply(vectors: list[Tensor]) -> list[Tensor]:
             present = [slopes[place] for place in kept]
-            return _batched(present, chosen, [vectors[place] for place in kept])
+            return _products(present, chosen, [vectors[place] for place in kept])
 
         return multiply, len(losses)
 
@@ -145,37 +141,8 @@ def _transposed(outputs: Tensor, chosen: Sequence[Tensor], dual: Tensor) -> list
     ]
 
 
-def _batched(
+def _products(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]
 ) -> list[Tensor]:
-    """For every entry along the vectors' first axis, the outputs' derivative transposed times it.
-
-    Outputs that depend on nothing add nothing.
-    """
-    pairs = [(o, v) for o, v in zip(outputs, vectors, strict=True) if o.requires_grad]
-    count = len(vectors[0])
-    if not pairs:
-        return [one.new_zeros(count, *one.shape) for one in inputs]
-    given, grads = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    found: Sequence[Tensor | None]
-    try:
-        found = torch.autograd.grad(
-            given, inputs, grads, retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
-    except RuntimeError:
-        # An operator that can't be batched: one vector after the other.
-        each = [
-            torch.autograd.grad(
-                given, inputs, [g[i] for g in grads], retain_graph=True, allow_unused=True
-            )
-            for i in range(count)
-        ]
-        columns: list[tuple[Tensor | None, ...]] = list(zip(*each, strict=True))
-        found = tuple(
-            None if rows[0] is None else torch.stack([row for row in rows if row is not None])
-            for rows in columns
-        )
-    return [
-        one.new_zeros(count, *one.shape) if grad is None else grad.detach()
-        for one, grad in zip(inputs, found, strict=True)
-    ]
+    """The outputs' derivative transposed times each of the vectors, which are few enough."""
+    return transposed_products(outputs, inputs, vectors, at_once=len(vectors[0]))

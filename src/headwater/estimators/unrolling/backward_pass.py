@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from headwater.capture import cuts_into_examples
+from headwater.capture import cuts_into_examples, graph_size, transposed_products
 from headwater.capture.borrowed import evaluate
 from headwater.capture.nonfinite import has_finite_sum
 from headwater.errors import ModelError, NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
-from headwater.estimators.unrolling.batched_gradients import batched_gradients
 from headwater.estimators.unrolling.clipping import clip_factor
 from headwater.tasks.batch import borrow
 
@@ -125,10 +124,12 @@ def _can_be_cut(query: Query, player: Player, batch: Any) -> bool:
 
 def _gradients(task: Task, player: Player, batch: Any, rows: range) -> Rows:
     """The gradients of some losses of a batch, at the model's present weights."""
-    losses = task.own_losses(player.model, batch)
+    with graph_size(player.model) as graph:
+        losses = task.own_losses(player.model, batch)
     chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
     parameters = list(player.parameters.values())
-    found = batched_gradients([losses], parameters, [chosen[rows.start : rows.stop]])
+    directions = [chosen[rows.start : rows.stop]]
+    found = transposed_products([losses], parameters, directions, at_once=graph.vectors_at_once)
     # What no entry depends on differently for another query may be one number seen many times.
     return {name: rows.contiguous() for name, rows in zip(player.parameters, found, strict=True)}
 
@@ -145,17 +146,19 @@ def _by_example(
     some = next(iter(parameters.values()))
     ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
     with _twice_differentiable():
-        loss = player.weighted(batch, ones)
+        with graph_size(player.model) as graph:
+            loss = player.weighted(batch, ones)
         (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
         gradients = _of_the_loss(loss, parameters, differentiable=False)
         factor = clip_factor(gradients, player.max_grad_norm)
         if factor is not None:
             gradients = {name: gradient * factor for name, gradient in gradients.items()}
         by_gradient = adjoint.back_over(step, before, gradients, names)
-        own = batched_gradients(
+        own = transposed_products(
             [shares],
             [parameters[name] for name in by_gradient],
             [torch.eye(len(shares), dtype=shares.dtype, device=shares.device)],
+            at_once=graph.vectors_at_once,
         )
     size = next(iter(adjoint.weights.values())).shape[0]
     dots = some.detach().new_zeros(size, len(step.examples))
@@ -182,7 +185,8 @@ def _by_query(
     some = next(iter(parameters.values()))
     ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
     with _twice_differentiable():
-        loss = player.weighted(batch, ones)
+        with graph_size(player.model) as graph:
+            loss = player.weighted(batch, ones)
         gradients = _of_the_loss(loss, parameters, differentiable=True)
         factor = clip_factor(gradients, player.max_grad_norm)
         if factor is not None:
@@ -195,8 +199,11 @@ def _by_query(
         if not moved:
             size = next(iter(adjoint.weights.values())).shape[0]
             return some.detach().new_zeros(size, len(step.examples)), {}
-        *hessian, dots = batched_gradients(
-            [gradients[name] for name in moved], sources, [by_gradient[name] for name in moved]
+        *hessian, dots = transposed_products(
+            [gradients[name] for name in moved],
+            sources,
+            [by_gradient[name] for name in moved],
+            at_once=graph.vectors_at_once,
         )
     return dots, dict(zip(parameters, hessian, strict=False)) if account.curvature else {}
 
