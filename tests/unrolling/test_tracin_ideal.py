@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from headwater import ExactUnrolling, InputError, TracInIdeal, TrainingRun
-from tests.estimators.small import QUERIES, TRAINING, assert_close, cross_entropy
+from tests.estimators.small import QUERIES, TRAINING, Small, assert_close, cross_entropy, model
 from tests.oracles import unrolled
 
 from .runs import BATCHES, CASES, rates, smooth, trained
@@ -54,6 +54,57 @@ def test_clipping_by_the_norm_counts_as_given():
     for place in range(len(QUERIES[0])):
         one = TracInIdeal(run).influence(*(column[place : place + 1] for column in QUERIES))
         assert_close(one, right[place : place + 1])
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.8])
+def test_gradients_of_examples_are_those_under_dropout_as_it_was_drawn(max_norm):
+    """What capture sees, in eval mode, is another gradient, and has to be noticed."""
+
+    def start():
+        net = model(kind=Small).train()
+        return net, torch.optim.SGD(net.parameters(), lr=0.3)
+
+    net, optimizer = start()
+    torch.manual_seed(5)
+    run = TrainingRun.train(
+        net,
+        TensorDataset(*TRAINING),
+        optimizer,
+        BATCHES,
+        nn.CrossEntropyLoss(),
+        max_grad_norm=max_norm,
+    )
+    net, optimizer = start()
+    right = torch.zeros(2, 7, dtype=torch.float64)
+    torch.manual_seed(5)
+    for places in BATCHES:
+        inputs, targets = (column[places] for column in TRAINING)
+        each = cross_entropy(net(inputs), targets)
+        own = [torch.autograd.grad(e, list(net.parameters()), retain_graph=True) for e in each]
+        net.eval()
+        asked = cross_entropy(net(QUERIES[0]), QUERIES[1])
+        of = [torch.autograd.grad(e, list(net.parameters()), retain_graph=True) for e in asked]
+        net.train()
+        optimizer.zero_grad()
+        each.mean().backward()
+        factor = 1.0
+        if max_norm is not None:
+            norm = float(nn.utils.clip_grad_norm_(net.parameters(), max_norm))
+            factor = min(1.0, max_norm / (norm + 1e-6))
+        optimizer.step()
+        for q, query in enumerate(of):
+            for n, example in zip(places, own, strict=True):
+                dot = sum((a * b).sum() for a, b in zip(query, example, strict=True))
+                right[q, n] += 0.3 * factor * dot / len(places)
+    found = TracInIdeal(run).influence(*QUERIES)
+    assert_close(found, right)
+    many = TracInIdeal(run).influence(*(torch.cat([column] * 3) for column in QUERIES))
+    assert_close(many, torch.cat([right] * 3))
+
+
+def test_self_influence_is_each_examples_score_for_its_own_loss():
+    run = trained(CASES["momentum"])
+    assert_close(TracInIdeal(run).influence(), TracInIdeal(run).influence(*TRAINING).diagonal())
 
 
 @pytest.mark.parametrize(

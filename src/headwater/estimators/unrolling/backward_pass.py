@@ -11,24 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from headwater.capture import cuts_into_examples, graph_size, transposed_products
-from headwater.capture.borrowed import evaluate
+from headwater.capture import graph_size, transposed_products
 from headwater.capture.nonfinite import has_finite_sum
-from headwater.errors import ModelError, NonFiniteError
+from headwater.errors import NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.clipping import clip_factor
-from headwater.tasks.batch import borrow
+from headwater.estimators.unrolling.example_gradients import BatchGradients, QueryGradients
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from headwater.checkpoints import RecordedStep
     from headwater.replay import Player, Query, Snapshot, TrainingRun
-    from headwater.tasks import Task
-
-# Queries whose gradients are taken in one backward pass, which goes through the graph of them all
-# for each: with few at a time hardly anything is computed in vain.
-_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -73,33 +67,21 @@ def backward_pass(
     # Then the gradient is the sum of the examples' own, times a number that counts as given where
     # it is clipped, and nothing else is asked of it.
     is_a_sum = not account.curvature and (player.max_grad_norm is None or account.frozen)
-    batch = borrow(query.batch, player.device)
 
     player.load_weights(trajectory.end.weights)
-    evaluate(player.model)
-    cut = _can_be_cut(query, player, batch)
-
-    def gradients_at_present() -> Rows:
-        evaluate(player.model)
-        if not cut:
-            return _gradients(query.task, player, batch, rows)
-        parts = []
-        for start in range(rows.start, rows.stop, _AT_ONCE):
-            stop = min(start + _AT_ONCE, rows.stop)
-            piece = query.task.examples(batch, start, stop, size=query.size)
-            parts.append(_gradients(query.task, player, piece, range(stop - start)))
-        return {name: torch.cat([part[name] for part in parts]) for name in player.parameters}
-
-    adjoint = Adjoint(gradients_at_present(), frozen=account.frozen)
+    query_gradients = QueryGradients(query, rows, player)
+    batch_gradients = BatchGradients(player)
+    adjoint = Adjoint(query_gradients(), frozen=account.frozen)
     _refuse_non_finite(adjoint.weights, f"after update {run.steps[-1].step}, the last")
     some = next(iter(adjoint.weights.values()))
     scores = some.new_zeros(len(rows), run.examples.count)
     for step, before in trajectory.backwards(player):
         player.load_weights(before.weights)
         if account.query_gradients == "along":
-            adjoint.weights = gradients_at_present()
-        if is_a_sum and len(step.examples) <= len(rows):
-            dots = _by_example(player, step, before, adjoint, names)
+            adjoint.weights = query_gradients()
+        few = len(step.examples) <= len(rows)
+        if is_a_sum and (batch_gradients.usable or few):
+            dots = _by_example(player, step, before, adjoint, names, batch_gradients)
             hessian: Rows = {}
         else:
             dots, hessian = _by_query(player, step, before, adjoint, names, account)
@@ -113,57 +95,41 @@ def backward_pass(
     return scores.cpu()
 
 
-def _can_be_cut(query: Query, player: Player, batch: Any) -> bool:
-    """Whether queries taken out of their batch have the losses that they have in it."""
-    try:
-        return cuts_into_examples(query.task, player.model, batch, lambda _: None)
-    except ModelError:
-        # Not along the first axis, perhaps: all in one batch they are right.
-        return False
-
-
-def _gradients(task: Task, player: Player, batch: Any, rows: range) -> Rows:
-    """The gradients of some losses of a batch, at the model's present weights."""
-    with graph_size(player.model) as graph:
-        losses = task.own_losses(player.model, batch)
-    chosen = torch.eye(losses.shape[0], dtype=losses.dtype, device=losses.device)
-    parameters = list(player.parameters.values())
-    directions = [chosen[rows.start : rows.stop]]
-    found = transposed_products([losses], parameters, directions, at_once=graph.vectors_at_once)
-    # What no entry depends on differently for another query may be one number seen many times.
-    return {name: rows.contiguous() for name, rows in zip(player.parameters, found, strict=True)}
-
-
 def _by_example(
     player: Player,
     step: RecordedStep,
     before: Snapshot,
     adjoint: Adjoint,
     names: dict[str, str],
+    batch_gradients: BatchGradients,
 ) -> Float[Tensor, "R B"]:
-    """As `_by_query`, from gradients of the batch's examples: for fewer of them than queries."""
+    """As `_by_query`, from gradients of the batch's examples."""
     batch, parameters = player.ready(step), player.parameters
     some = next(iter(parameters.values()))
     ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
     with _twice_differentiable():
         with graph_size(player.model) as graph:
             loss = player.weighted(batch, ones)
+        whole = _of_the_loss(loss, parameters, differentiable=False)
+    own = batch_gradients(batch, whole) if batch_gradients.usable else None
+    factor = clip_factor(whole, player.max_grad_norm)
+    clipped = (
+        whole if factor is None else {name: gradient * factor for name, gradient in whole.items()}
+    )
+    by_gradient = adjoint.back_over(step, before, clipped, names)
+    if own is None:
         (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
-        gradients = _of_the_loss(loss, parameters, differentiable=False)
-        factor = clip_factor(gradients, player.max_grad_norm)
-        if factor is not None:
-            gradients = {name: gradient * factor for name, gradient in gradients.items()}
-        by_gradient = adjoint.back_over(step, before, gradients, names)
-        own = transposed_products(
+        found = transposed_products(
             [shares],
             [parameters[name] for name in by_gradient],
             [torch.eye(len(shares), dtype=shares.dtype, device=shares.device)],
             at_once=graph.vectors_at_once,
         )
+        own = dict(zip(by_gradient, found, strict=True))
     size = next(iter(adjoint.weights.values())).shape[0]
     dots = some.detach().new_zeros(size, len(step.examples))
-    for rows, examples in zip(by_gradient.values(), own, strict=True):
-        dots += rows.flatten(1) @ examples.flatten(1).mT
+    for name, rows in by_gradient.items():
+        dots += rows.flatten(1) @ own[name].flatten(1).mT
     return dots if factor is None else dots * factor
 
 
