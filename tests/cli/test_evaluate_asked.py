@@ -203,3 +203,18 @@ def test_trak_says_that_it_is_of_one_model(headwater, by_recipe):
     status, out, err = headwater("evaluate", by_recipe, *FEW, "--methods", "trak", "--json")
     assert status == 0, err
     assert [row["method"] for row in json.loads(out)["rows"]] == ["TRAK, one model"]
+
+
+def test_what_needs_a_recording_is_said_before_models_are_trained(headwater, by_function, tmp_path):
+    """The file's checkpoints are plain files."""
+    bank = tmp_path / "bank"
+    asked = ["evaluate", by_function, *FEW, "--bank", bank, "--methods"]
+    status, out, err = headwater(*asked, "unrolling,less")
+    assert status != 0
+    assert not out
+    assert not bank.exists()
+    assert "each of the 2 methods failed" in said(err)
+    status, out, err = headwater(*asked, "unrolling,random")
+    assert status == 0
+    assert "Note: exact unrolling failed: the run can't be taken again" in said(err)
+    assert "exact unrolling failed" in said(out)

@@ -10,7 +10,7 @@ from headwater.cli.attribution.retrained import (
     retraining_of,
     trained_run_of,
 )
-from headwater.cli.evaluated.failures import failures_said
+from headwater.cli.evaluated.failures import failures_said, say_what_cannot_begin
 from headwater.cli.evaluated.fitting import fitting_methods
 from headwater.cli.evaluated.kept_bank import kept_bank, what_is_left
 from headwater.cli.evaluated.picked import batch_of, picked_queries, scores_in_files
@@ -31,6 +31,7 @@ def by_lds(given: AttributionFile, wanted: dict[str, Any]) -> JudgedTable:
     picked = picked_queries(given, wanted["queries"])
     refuse_missing_checkpoints(given, methods)
     run = trained_run_of(given, seed=wanted["seed"])
+    say_what_cannot_begin(methods, run, others=len(wanted["files"]))
     folder = wanted["bank"] or given.path.resolve().parent / BANK
     with advising(lambda: what_is_left(folder)):
         retraining = retraining_of(given)
