@@ -279,7 +279,10 @@ def merged(
         return found
     rows = dict(before["methods"])
     for name, row in found["methods"].items():
-        known = rows.get(name, {}) if labels_alone else {}
+        known = dict(rows.get(name, {})) if labels_alone else {}
+        if "lds" in known:
+            # It was of self-influence, which was asked for anew.
+            known.pop("failure", None)
         rows[name] = {**known, **row, "title": known.get("title", row["title"])}
     return {**found, "methods": rows}
 

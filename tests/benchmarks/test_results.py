@@ -77,6 +77,12 @@ def test_the_page_of_a_small_setting(tmp_path, monkeypatch, capsys):
     # In another setting than before nothing stays.
     changed = {"setting": {**found["setting"], "training": 41}, "methods": {}}
     assert results.merged(found, changed) == changed
+    # What was found before of scores stays; of self-influence it is out of date.
+    slow = {**found, "methods": {"tracin": {**tracin, "failure": "self-influence took longer"}}}
+    labels = {**found, "methods": {"tracin": {"title": "TracIn", "uniform": tracin["uniform"]}}}
+    again = results.merged(slow, labels, labels_alone=True)["methods"]["tracin"]
+    assert again["lds"] == tracin["lds"]
+    assert "failure" not in again
 
 
 def test_stacks_train_every_setting():

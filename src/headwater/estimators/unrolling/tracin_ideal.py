@@ -26,9 +26,9 @@ class TracInIdeal(RunEstimator):
     For plain SGD that is the sum of rate_t / B times the gradients' dot product, at the weights of
     every update. A positive score is a proponent; the unit is that of the query's loss.
 
-    Time: a pass over the run forwards, and one back with a forward and backward pass over the
-    queries, and one more over the batch per query or per example of the batch, whichever are fewer,
-    at every update.
+    Time: the run forwards, and once back with a forward and backward pass over the queries and two
+    over the batch at every update. Where training computes otherwise than eval mode does, as with
+    dropout, one over the batch per query or per example of it, whichever are fewer.
 
     Args:
         run: the run, recorded or trained.
