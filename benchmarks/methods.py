@@ -14,22 +14,25 @@ import gc
 import math
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from benchmarks import machine, page
 from benchmarks.memory import peak_bytes
 from benchmarks.results_page import AS_IT_COMES, tables
 from benchmarks.settings import SETTINGS, Setting, Split, split
 from benchmarks.time_limit import TookTooLong, limited, within
+from headwater import BM25
 from headwater.errors import HeadwaterError
 from headwater.evaluation import (
     METHODS,
     ConvexRetraining,
+    Method,
     Removals,
     RetrainedBank,
     Subsets,
@@ -44,17 +47,17 @@ from headwater.evaluation import (
 )
 
 if TYPE_CHECKING:
-    from headwater.evaluation import Method
+    from collections.abc import Callable
 
 _MEASURES = ("auroc", "average_precision", "found_at_10", "found_at_20")
 _TUNING_SUBSETS = 30
 _LEFT_OUT = 200
+_BM25 = "bm25"
 
 
 def main(arguments: list[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     torch.set_num_threads(asked.threads)
-    methods = methods_named(asked.methods.split(",")) if asked.methods else METHODS
     results = page.load(asked.json)
     for name in asked.setting or SETTINGS:
         setting = SETTINGS[name]
@@ -65,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.epochs is not None:
             setting = replace(setting, recipe=replace(setting.recipe, epochs=asked.epochs))
         _say(f"{name}: {setting.says}")
-        found = judged(setting, methods, asked)
+        found = judged(setting, _methods_for(setting, asked.methods), asked)
         results[name] = merged(results.get(name), found, labels_alone=asked.labels_alone)
         results = {known: results[known] for known in SETTINGS if known in results}
         if asked.json is not None:
@@ -74,6 +77,39 @@ def main(arguments: list[str] | None = None) -> None:
             page.put(asked.markdown, "results", tables(results))
     if asked.markdown is None:
         print(tables(results))
+
+
+def _methods_for(setting: Setting, names: str | None) -> dict[str, Method]:
+    """The methods of these names, of all, that can be judged in a setting."""
+    own = {} if setting.texts is None else {_BM25: _bm25(setting, setting.texts)}
+    if names is None:
+        return {**METHODS, **own}
+    chosen = names.split(",")
+    return {
+        **methods_named(name for name in chosen if name != _BM25),
+        **{name: method for name, method in own.items() if name in chosen},
+    }
+
+
+def _bm25(setting: Setting, texts: Callable[[Tensor], list[str]]) -> Method:
+    """Words in common, of the setting's texts; a run knows them as ids alone."""
+
+    def make(_: TrainedRun) -> Any:
+        return _ByWords(BM25(texts(split(setting).training[0])), texts)
+
+    return Method("BM25", make, has_self_influence=False, has_checkpoints=False)
+
+
+@dataclass(frozen=True)
+class _ByWords:
+    estimator: BM25
+    texts: Callable[[Tensor], list[str]]
+
+    def influence(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Scores (Q, N) of queries as a model takes them."""
+        scores = self.estimator.influence(self.texts(inputs))
+        assert isinstance(scores, Tensor)
+        return scores
 
 
 def judged(setting: Setting, methods: dict[str, Method], asked: Any) -> dict[str, Any]:
@@ -298,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--setting", action="append", choices=list(SETTINGS))
-    parser.add_argument("--methods", help=f"some of {','.join(METHODS)}; without, all")
+    parser.add_argument("--methods", help=f"some of {','.join(METHODS)},{_BM25}; without, all")
     parser.add_argument("--subsets", type=int, default=100)
     parser.add_argument("--runs", type=int, default=2, help="models per subset")
     parser.add_argument("--checkpoints", type=int, default=10)

