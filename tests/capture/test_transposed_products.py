@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from headwater.capture import graph_size, transposed_products
+from headwater.capture.graph_size import graph_size
+from headwater.capture.transposed_products import transposed_products
 
 
 def case():

@@ -303,3 +303,19 @@ def test_representations_say_what_a_run_is():
     run = trained(CASES["momentum"])
     assert repr(run) == "TrainingRun(Smooth, examples=7, updates=8, SGD)"
     assert repr(ExactUnrolling(run)) == f"ExactUnrolling({run!r})"
+
+
+def test_weights_of_examples_may_be_a_list_of_numbers_that_are_finite():
+    run = trained(CASES["plain"])
+    ones = run.losses(*QUERIES, example_weights=[1.0] * len(TRAINING[0]))
+    assert torch.equal(ones, run.losses(*QUERIES, example_weights=torch.ones(len(TRAINING[0]))))
+    with pytest.raises(InputError, match="aren't finite"):
+        run.losses(*QUERIES, example_weights=[float("nan")] * len(TRAINING[0]))
+
+
+def test_an_error_of_the_model_with_queries_says_that_it_was_for_them():
+    with pytest.raises(RuntimeError) as raised:
+        ExactUnrolling(trained(CASES["plain"]), check=False).influence(
+            QUERIES[0][:, :3], QUERIES[1]
+        )
+    assert any("raised for the queries" in note for note in raised.value.__notes__)

@@ -4,27 +4,22 @@ from headwater.capture import rules as _rules  # registers the built-in rules
 from headwater.capture import stand_ins as _stand_ins  # and stand-ins
 from headwater.capture.borrowed import borrowed, eager
 from headwater.capture.capture import Capture
-from headwater.capture.graph_size import GraphSize, graph_size
 from headwater.capture.independence import cuts_into_examples
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.plan import PlanChanged
 from headwater.capture.registry import register_rule
 from headwater.capture.selection import select
-from headwater.capture.transposed_products import transposed_products
 
 __all__ = [
     "Capture",
-    "GraphSize",
     "LayerCall",
     "NotPerExample",
     "PlanChanged",
     "borrowed",
     "cuts_into_examples",
     "eager",
-    "graph_size",
     "register_rule",
     "select",
-    "transposed_products",
 ]
 
 del _rules, _stand_ins

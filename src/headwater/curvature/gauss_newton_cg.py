@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Random vectors that a trace is estimated from.
 _PROBES = 16
+_THE_MATRIX = f"the matrix (an estimate by {_PROBES} products with random signs)"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class ConjugateGradients(Inverse):
         return (
             f"Gauss-Newton matrix of {self.numbers} parameters by conjugate gradients, to a "
             f"residual of {self._options.tolerance:g} or {self._options.max_steps} steps\n"
-            f"damping: {reason(self._options.damping, 'the matrix')}: {self._added:.3g}"
+            f"damping: {reason(self._options.damping, _THE_MATRIX)}: {self._added:.3g}"
         )
 
 

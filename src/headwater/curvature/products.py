@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from headwater.capture import graph_size, transposed_products
+from headwater.capture.graph_size import graph_size
+from headwater.capture.transposed_products import transposed_products
 from headwater.curvature.find_likelihood import find_likelihood
 from headwater.curvature.outputs import split
 from headwater.errors import CurvatureError

@@ -293,11 +293,15 @@ class TrainingRun:
         self, query: Query, example_weights: Float[Tensor, " N"] | None
     ) -> Float[Tensor, " Q"]:
         """The same of queries that are a batch already."""
-        if example_weights is not None and example_weights.shape != (self.examples.count,):
-            raise InputError(
-                f"example_weights has shape {tuple(example_weights.shape)}; expected one number "
-                f"per training example, ({self.examples.count},)"
-            )
+        if example_weights is not None:
+            example_weights = torch.as_tensor(example_weights)
+            if example_weights.shape != (self.examples.count,):
+                raise InputError(
+                    f"example_weights has shape {tuple(example_weights.shape)}; expected one "
+                    f"number per training example, ({self.examples.count},)"
+                )
+            if not bool(torch.isfinite(example_weights).all()):
+                raise InputError("example_weights has numbers that aren't finite")
         with self.borrowing() as player:
             if example_weights is None:
                 player.load_weights(self.trajectory(player).end.weights)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from headwater.capture import graph_size, transposed_products
+from headwater.capture.graph_size import graph_size
 from headwater.capture.nonfinite import has_finite_sum
+from headwater.capture.transposed_products import transposed_products
 from headwater.errors import NonFiniteError
 from headwater.estimators.unrolling.adjoint import Adjoint, Rows
 from headwater.estimators.unrolling.clipping import clip_factor

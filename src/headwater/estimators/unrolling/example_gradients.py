@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from headwater.capture import (
-    Capture,
-    PlanChanged,
-    cuts_into_examples,
-    graph_size,
-    transposed_products,
-)
+from headwater.capture import Capture, PlanChanged, cuts_into_examples
 from headwater.capture.borrowed import evaluate
 from headwater.capture.completeness import disagreements
+from headwater.capture.graph_size import graph_size
+from headwater.capture.transposed_products import transposed_products
 from headwater.curvature.vectors import by_parameter
 from headwater.engine import OneBatch
 from headwater.engine.checked import CheckedCapture
+from headwater.engine.noted import noted_queries
 from headwater.errors import CaptureError, ModelError
 from headwater.tasks.batch import borrow
 
@@ -53,7 +50,8 @@ class QueryGradients:
         self._queries = OneBatch(query.task, self._batch, query.size)
         evaluate(player.model)
         # Else all in one batch they are right.
-        self._cut = _can_be_cut(query.task, player, self._batch)
+        with noted_queries(self._batch, None):
+            self._cut = _can_be_cut(query.task, player, self._batch)
         self._captured = _Captured(player, query.task, "query")
 
     def __call__(self) -> Rows:
