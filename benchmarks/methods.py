@@ -85,6 +85,8 @@ def _methods_for(setting: Setting, names: str | None) -> dict[str, Method]:
     if names is None:
         return {**METHODS, **own}
     chosen = names.split(",")
+    if _BM25 in chosen and not own:
+        _say(f"  {_BM25}: there are no texts in this setting")
     return {
         **methods_named(name for name in chosen if name != _BM25),
         **{name: method for name, method in own.items() if name in chosen},

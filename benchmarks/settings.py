@@ -133,7 +133,7 @@ def verses() -> Examples:
     return shuffled(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
 
 
-def in_words(windows: Tensor) -> list[str]:
+def spelled(windows: Tensor) -> list[str]:
     """What windows of the book say."""
     known = letters()
     return ["".join(known[place] for place in window) for window in windows.tolist()]
@@ -225,7 +225,7 @@ SETTINGS = {
             queries=100,
             labels=False,
             likelihood="categorical-last",
-            texts=in_words,
+            texts=spelled,
         ),
     )
 }

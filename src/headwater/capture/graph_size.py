@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 # What backward passes for several vectors at once may write at each step of the way: a few times
@@ -34,10 +35,11 @@ class GraphSize:
         return 1 if fitting < _FEWEST else min(fitting, _MOST)
 
     def _add(self, module: nn.Module, args: Any, output: Any) -> None:
-        # Containers return what their last module did.
-        if isinstance(output, Tensor) and output.data_ptr() not in self._seen:
-            self._seen.add(output.data_ptr())
-            self.nbytes += output.nbytes
+        if isinstance(output, Tensor):
+            # Containers return what their last module did. Sparse ones lie in several places.
+            if output.layout is torch.strided and output.data_ptr() not in self._seen:
+                self._seen.add(output.data_ptr())
+                self.nbytes += output.nbytes
         elif isinstance(output, tuple | list):
             for one in output:
                 self._add(module, args, one)

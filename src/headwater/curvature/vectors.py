@@ -27,17 +27,23 @@ def by_parameter(gradients: Gradients, shapes: Mapping[str, torch.Size]) -> Grad
     return Gradients(forms, gradients.batch_size, gradients.like)
 
 
-def as_vectors(gradients: Gradients, shapes: Mapping[str, torch.Size]) -> Float[Tensor, "B P"]:
-    """Every gradient written out; zeros where it has no block."""
+def written_out(
+    gradients: Gradients, shapes: Mapping[str, torch.Size]
+) -> dict[str, Float[Tensor, "B n"]]:
+    """Every parameter's gradients in full, in order; zeros where there is no block."""
     written = {
         name: part.materialise() for (name,), part in by_parameter(gradients, shapes).forms.items()
     }
     size = gradients.batch_size
-    columns = [
-        written[name] if name in written else gradients.like.new_zeros(size, shape.numel())
+    return {
+        name: written[name] if name in written else gradients.like.new_zeros(size, shape.numel())
         for name, shape in shapes.items()
-    ]
-    return torch.cat(columns, dim=1)
+    }
+
+
+def as_vectors(gradients: Gradients, shapes: Mapping[str, torch.Size]) -> Float[Tensor, "B P"]:
+    """Every gradient as one vector."""
+    return torch.cat(list(written_out(gradients, shapes).values()), dim=1)
 
 
 def in_blocks(

@@ -169,6 +169,11 @@ class Player:
         total = (losses * weights.to(losses.dtype)).sum()
         return total / self.objective.divisor(losses.shape[0])
 
+    def shares(self, batch: Any) -> Float[Tensor, " B"]:
+        """What each of a batch's examples adds to its loss."""
+        losses = self.objective.losses(self.model, batch)
+        return losses / self.objective.divisor(losses.shape[0])
+
     def ready(self, step: RecordedStep) -> Any:
         """The batch of an update, with the model and the generator as they were before it."""
         evaluated = set(step.evaluated)

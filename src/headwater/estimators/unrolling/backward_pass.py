@@ -71,7 +71,7 @@ def backward_pass(
 
     player.load_weights(trajectory.end.weights)
     query_gradients = QueryGradients(query, rows, player)
-    batch_gradients = BatchGradients(player)
+    batch_gradients = BatchGradients(player) if is_a_sum else None
     adjoint = Adjoint(query_gradients(), frozen=account.frozen)
     _refuse_non_finite(adjoint.weights, f"after update {run.steps[-1].step}, the last")
     some = next(iter(adjoint.weights.values()))
@@ -81,7 +81,7 @@ def backward_pass(
         if account.query_gradients == "along":
             adjoint.weights = query_gradients()
         few = len(step.examples) <= len(rows)
-        if is_a_sum and (batch_gradients.usable or few):
+        if batch_gradients is not None and (batch_gradients.usable or few):
             dots = _by_example(player, step, before, adjoint, names, batch_gradients)
             hessian: Rows = {}
         else:
@@ -106,20 +106,16 @@ def _by_example(
 ) -> Float[Tensor, "R B"]:
     """As `_by_query`, from gradients of the batch's examples."""
     batch, parameters = player.ready(step), player.parameters
-    some = next(iter(parameters.values()))
-    ones = torch.ones(len(step.examples), dtype=some.dtype, device=some.device, requires_grad=True)
-    with _twice_differentiable():
-        with graph_size(player.model) as graph:
-            loss = player.weighted(batch, ones)
-        whole = _of_the_loss(loss, parameters, differentiable=False)
-    own = batch_gradients(batch, whole) if batch_gradients.usable else None
+    with graph_size(player.model) as graph:
+        shares = player.shares(batch)
+    whole = _of_the_loss(shares.sum(), parameters, differentiable=False)
+    own = batch_gradients(batch, whole)
     factor = clip_factor(whole, player.max_grad_norm)
     clipped = (
         whole if factor is None else {name: gradient * factor for name, gradient in whole.items()}
     )
     by_gradient = adjoint.back_over(step, before, clipped, names)
     if own is None:
-        (shares,) = torch.autograd.grad(loss, [ones], create_graph=True)
         found = transposed_products(
             [shares],
             [parameters[name] for name in by_gradient],
@@ -128,7 +124,7 @@ def _by_example(
         )
         own = dict(zip(by_gradient, found, strict=True))
     size = next(iter(adjoint.weights.values())).shape[0]
-    dots = some.detach().new_zeros(size, len(step.examples))
+    dots = shares.detach().new_zeros(size, len(step.examples))
     for name, rows in by_gradient.items():
         dots += rows.flatten(1) @ own[name].flatten(1).mT
     return dots if factor is None else dots * factor

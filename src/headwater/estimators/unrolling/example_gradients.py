@@ -13,7 +13,7 @@ from headwater.capture.borrowed import evaluate
 from headwater.capture.completeness import disagreements
 from headwater.capture.graph_size import graph_size
 from headwater.capture.transposed_products import transposed_products
-from headwater.curvature.vectors import by_parameter
+from headwater.curvature.vectors import written_out
 from headwater.engine import OneBatch
 from headwater.engine.checked import CheckedCapture
 from headwater.engine.noted import noted_queries
@@ -49,19 +49,18 @@ class QueryGradients:
         self._batch = borrow(query.batch, player.device)
         self._queries = OneBatch(query.task, self._batch, query.size)
         evaluate(player.model)
-        # Else all in one batch they are right.
         with noted_queries(self._batch, None):
-            self._cut = _can_be_cut(query.task, player, self._batch)
-        self._captured = _Captured(player, query.task, "query")
+            cut = _can_be_cut(query.task, player, self._batch)
+        # Without it, all in one batch they are right.
+        self._captured = _Captured(player, query.task, "query") if cut else None
 
     def __call__(self) -> Rows:
         """By parameter, a row per query, in memory of its own."""
         evaluate(self._player.model)
-        if self._cut:
+        if self._captured is not None:
+            low, high = self._rows.start, self._rows.stop
             return self._captured.rows(
-                lambda checked: self._queries.gradients(
-                    checked, self._rows.start, self._rows.stop, _PIECE
-                )
+                self._captured.gradients(lambda c: self._queries.gradients(c, low, high, _PIECE))
             )
         with graph_size(self._player.model) as graph:
             losses = self._task.own_losses(self._player.model, self._batch)
@@ -104,29 +103,26 @@ class BatchGradients:
             batch: of the update whose weights the model has.
             gradients: of the batch's loss, before clipping.
         """
+        if not self.usable:
+            return None
         evaluate(self._player.model)
-        found: list[Gradients] = []
-
-        def once(checked: CheckedCapture) -> Iterable[Gradients]:
-            found[:] = [checked(self._task, batch, first=0, kind=_KIND, may_be_cut=False)]
-            return found
-
         try:
-            rows = self._captured.rows(once)
+            (found,) = self._captured.gradients(
+                lambda c: [c(self._task, batch, first=0, kind=_KIND, may_be_cut=False)]
+            )
         except (CaptureError, ModelError):
             self.usable = False
             return None
-        size = found[0].batch_size
-        share = 1 / self._player.objective.divisor(size)
-        weights = found[0].like.new_full((size,), share)
+        share = 1 / self._player.objective.divisor(found.batch_size)
+        weights = found.like.new_full((found.batch_size,), share)
         whole = {
             name: gradients[name] if name in gradients else torch.zeros_like(parameter)
             for name, parameter in self._player.parameters.items()
         }
-        if disagreements(found[0], whole, weights):
+        if disagreements(found, whole, weights):
             self.usable = False
             return None
-        return {name: values.mul_(share) for name, values in rows.items()}
+        return {name: rows.mul_(share) for name, rows in self._captured.rows([found]).items()}
 
 
 class _Captured:
@@ -143,28 +139,24 @@ class _Captured:
         self._capture = Capture(player.model, tuple(player.parameters))
         self._checked = CheckedCapture(self._capture, None, task=task, kind=kind)
 
-    def rows(self, take: Callable[[CheckedCapture], Iterable[Gradients]]) -> Rows:
-        """By parameter, a row per example of the batches that `take` captures one by one."""
+    def gradients(self, take: Callable[[CheckedCapture], Iterable[Gradients]]) -> list[Gradients]:
+        """The batches that `take` captures one by one."""
         while True:
             # Each time a layer more goes through the fallback, until all fit.
             with suppress(PlanChanged), self._capture.attached():
-                return self._joined(list(take(self._checked)))
+                return list(take(self._checked))
 
-    def _joined(self, batches: list[Gradients]) -> Rows:
+    def rows(self, batches: list[Gradients]) -> Rows:
+        """By parameter, a row per example of all batches, in memory of its own."""
         shapes = {name: parameter.shape for name, parameter in self._parameters.items()}
-        columns = [by_parameter(gradients, shapes).forms for gradients in batches]
-        rows: Rows = {}
-        for name, parameter in self._parameters.items():
+        written = [written_out(gradients, shapes) for gradients in batches]
+        return {
             # Copied, since what a rule returns may be a view of what it was made of.
-            rows[name] = torch.cat(
-                [
-                    forms[name,].materialise().to(parameter.dtype).view(-1, *parameter.shape)
-                    if (name,) in forms
-                    else parameter.new_zeros(gradients.batch_size, *parameter.shape)
-                    for forms, gradients in zip(columns, batches, strict=True)
-                ]
+            name: torch.cat([each[name].to(parameter.dtype) for each in written]).view(
+                -1, *parameter.shape
             )
-        return rows
+            for name, parameter in self._parameters.items()
+        }
 
 
 def _can_be_cut(task: Task, player: Player, batch: Any) -> bool:
