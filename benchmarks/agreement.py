@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from benchmarks.own import estimator
 from benchmarks.smaller import with_training
 from benchmarks.workloads import cross_entropy
+from headwater.evaluation.ranks import spearman
 from tests.oracles import tracin
 
 if TYPE_CHECKING:
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 
 # Of the largest score.
 TOLERANCE = 1e-3
-# Scores of this many training examples, the first ones, are kept to be compared.
-KEPT = 64
+# How many training examples, the first ones, scores over some parameters only are computed of.
+COVERED = 64
 
 
 def from_autograd(case: Case, scores: Tensor) -> float:
@@ -62,10 +65,14 @@ class Difference:
         median: over the rows (the queries, or the examples of self-influence) of each row's
             largest. One that is far below `largest` speaks of single examples: where an activation
             is zero but for rounding, ReLU's gradient is one or nothing.
+        ranks: Spearman's correlation by row (self-influence is one), on average.
+        least_ranks: the same of the row where it is least.
     """
 
     largest: float
     median: float
+    ranks: float
+    least_ranks: float
 
     @property
     def within(self) -> bool:
@@ -80,10 +87,14 @@ def difference(found: Tensor, expected: Tensor) -> Difference:
         raise ValueError(f"scores of shape {tuple(found.shape)}, not {tuple(expected.shape)}")
     apart = (found - expected).abs() / expected.abs().max()
     rows = apart.amax(dim=1) if apart.dim() == 2 else apart
-    return Difference(float(apart.max()), float(rows.median()))
+    by_row = [torch.atleast_2d(scores) for scores in (found, expected)]
+    alike = spearman(*by_row)
+    return Difference(
+        float(apart.max()), float(rows.median()), float(alike.mean()), float(alike.min())
+    )
 
 
 def reference(case: Case, names: list[str]) -> Tensor:
     """Scores by headwater of the first training examples, over some parameters only."""
-    scores: Tensor = estimator(with_training(case, KEPT), layers=names).influence(*case.queries)  # type: ignore[assignment]
+    scores: Tensor = estimator(with_training(case, COVERED), layers=names).influence(*case.queries)  # type: ignore[assignment]
     return scores

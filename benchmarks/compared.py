@@ -59,6 +59,20 @@ METHODS = {
     for method in (
         HEADWATER,
         Method(
+            "headwater-autocast",
+            "headwater, autocast",
+            "headwater",
+            "benchmarks.own:UnderAutocast",
+            layers="all",
+        ),
+        Method(
+            "headwater-bfloat16",
+            "headwater, bfloat16",
+            "headwater",
+            "benchmarks.own:InBfloat16",
+            layers="all",
+        ),
+        Method(
             "headwater-rand-proj",
             "headwater, RandProj",
             "headwater",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.agreement import KEPT, difference, from_autograd
+from benchmarks.agreement import difference, from_autograd
 from benchmarks.answering import (
     ALL_SCORES,
     QUESTIONS,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def times_of(
     kind: type[Answering], case: Case, plain_batch: int, *, rounds: int, limit: float | None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Each question as a multiple of the plain pass, and scores of the first training examples.
+    """Each question as a multiple of the plain pass, and the scores.
 
     A question that the method doesn't offer, or fails at, has that in the place of its times.
     """
@@ -85,7 +85,7 @@ def times_of(
     if kind is Exact and ALL_SCORES in answers:
         found["from autograd"] = from_autograd(cut, answers[ALL_SCORES])
     kept = {
-        question: answers[question][..., :KEPT].clone()
+        question: answers[question]
         for question in (ALL_SCORES, SELF_INFLUENCE)
         if question in answers
     }

@@ -135,6 +135,11 @@ def _remarks(row: dict[str, Any]) -> list[str]:
         said.append(f"{row['from autograd']:.1e} from an autograd loop in float64")
     if row.get("differs"):
         said.append(row["differs"])
+        said += [
+            f"{question} correlate by rank at {found['ranks']:.5f} ({found['least_ranks']:.5f})"
+            for question, found in row.get("difference", {}).items()
+            if "ranks" in found
+        ]
     if row.get("over what it covers"):
         said.append(
             f"over the parameters it covers: {_apart(row['over what it covers'])} from headwater's"

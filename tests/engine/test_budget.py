@@ -8,7 +8,7 @@ from headwater import InputError
 from headwater.capture import Capture
 from headwater.engine import available, memory_budget_bytes
 from headwater.engine.batch_size import CACHE_BYTES, LARGEST, fitting_batch_size
-from headwater.tasks import LossTask
+from headwater.tasks import Autocast, LossTask
 from tests.estimators.small import cross_entropy, make
 
 
@@ -78,6 +78,19 @@ def test_the_batch_size_auto_fits_cache_and_budget():
     assert fitting(10**5, 10**6) < few
     assert fitting(10**5, 1) == 1
     assert fitting(8, CACHE_BYTES, extra_numbers=10**6) == 8
+
+
+def test_weights_that_autocast_converts_take_nothing_of_an_example():
+    model = nn.Sequential(nn.Linear(600, 500), nn.Tanh(), nn.Linear(500, 3)).requires_grad_(False)
+    exact = LossTask(cross_entropy, reduction="none")
+    inputs = torch.randn(2, 600, requires_grad=True)
+    batch = inputs, torch.tensor([0, 1])
+    sizes = [
+        fitting_batch_size(task, model, batch, extra_numbers=0, budget=10**6)
+        for task in (exact, Autocast(exact))
+    ]
+    # A converted weight is 600 kB; an example's activations are some thousand numbers.
+    assert sizes[1] >= sizes[0] >= 96
 
 
 class Sequences(nn.Module):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from headwater.forms.gradients import Block
+    from headwater.forms.shared_inputs import SharedInputs
     from headwater.tasks import Task
 
 
@@ -130,8 +131,11 @@ class Capture:
         finally:
             self._recorder.records = []
 
-    def gradients(self, task: Task, batch: Any) -> Gradients:
+    def gradients(self, task: Task, batch: Any, shared: SharedInputs | None = None) -> Gradients:
         """The batch's per-example gradients.
+
+        Args:
+            shared: what other checkpoints have made of the batch's inputs.
 
         Raises:
             PlanChanged: a layer turned out not to fit its rule and goes through the fallback from
@@ -139,7 +143,7 @@ class Capture:
         """
         while True:
             try:
-                captured = self._by_rules(task, batch)
+                captured = self._by_rules(task, batch, shared)
             finally:
                 self._gathered.reshard()
             if captured is not None:
@@ -235,7 +239,9 @@ class Capture:
             for name, parameter in self._parameters.items():
                 parameter.requires_grad_(before[name])
 
-    def _by_rules(self, task: Task, batch: Any) -> tuple[dict[Block, Form], int] | None:
+    def _by_rules(
+        self, task: Task, batch: Any, shared: SharedInputs | None
+    ) -> tuple[dict[Block, Form], int] | None:
         """Forms of all that isn't left to the fallback; None if it has to be tried again."""
         try:
             with self._recorder.listening(task.size(batch)):
@@ -285,16 +291,20 @@ class Capture:
                     self._recorder.copied.add(record.module)
                     return None
                 continue
-            for block, form in self._apply_rule(record, output_grads, size).items():
+            for block, form in self._apply_rule(record, output_grads, size, shared).items():
                 uses.setdefault(block, []).append(form)
         return {block: add(forms) for block, forms in uses.items()}, size
 
     def _apply_rule(
-        self, record: Record, output_grads: tuple[Tensor | None, ...], size: int
+        self,
+        record: Record,
+        output_grads: tuple[Tensor | None, ...],
+        size: int,
+        shared: SharedInputs | None,
     ) -> dict[Block, Form]:
         wanted = self._plan.wanted(record.module)
         call = LayerCall(
-            record.module, record.args, record.kwargs, output_grads, size, frozenset(wanted)
+            record.module, record.args, record.kwargs, output_grads, size, frozenset(wanted), shared
         )
         try:
             if not record.inputs_unchanged():

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from headwater.forms.shared_inputs import SharedInputs
+
 
 class NotPerExample(Exception):
     """A rule's answer to a call whose gradients it can't credit to single examples.
@@ -31,6 +33,7 @@ class LayerCall:
             batch's losses; None where the losses don't depend on that tensor.
         batch_size: the number of examples B in the batch.
         wanted: which of the module's own parameters are asked for.
+        shared: what other checkpoints have made of the batch's inputs.
     """
 
     module: nn.Module
@@ -39,6 +42,7 @@ class LayerCall:
     output_grads: tuple[Tensor | None, ...]
     batch_size: int
     wanted: frozenset[str]
+    shared: SharedInputs | None = None
 
     @property
     def input(self) -> Tensor:
@@ -61,7 +65,8 @@ class LayerCall:
         if tensor.dtype == like.dtype == torch.float32 and grads[:1] in ([], [torch.float32]):
             return tensor
         dtype = torch.promote_types(like.dtype, torch.float32)
-        return tensor.to(torch.promote_types(dtype, grads[0]) if grads else dtype)
+        dtype = torch.promote_types(dtype, grads[0]) if grads else dtype
+        return tensor.to(dtype) if self.shared is None else self.shared.to(tensor, dtype)
 
     def by_example(self, tensor: Tensor, *, trailing: int) -> Float[Tensor, "B S ..."]:
         """The tensor with its axes before the last `trailing` ones folded into B examples x S.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from headwater.distributed import is_sharded, own_part
 
@@ -29,7 +30,14 @@ LEAST = 16
 
 
 class _LargestOutput(TorchDispatchMode):
-    """Notes the most bytes that an operator writes, but for views of parameters."""
+    """Notes the most bytes that an operator writes, but for what is made of parameters alone.
+
+    A weight that autocast has converted is no activation, and is as large for one example as for
+    a thousand.
+
+    Args:
+        parameters: where parameters lie in memory; what is made of them alone is added.
+    """
 
     def __init__(self, parameters: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -45,11 +53,23 @@ class _LargestOutput(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        read = {
+            leaf.untyped_storage().data_ptr()
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, Tensor)
+        }
+        of_parameters_alone = bool(read) and read <= self._parameters
         output = func(*args, **(kwargs or {}))
         for part in output if isinstance(output, (tuple, list)) else (output,):
             if isinstance(part, Tensor):
                 storage = part.untyped_storage()
-                if storage.data_ptr() not in self._parameters:
+                place = storage.data_ptr()
+                if of_parameters_alone:
+                    self._parameters.add(place)
+                elif place not in read:
+                    # Of a copy that is gone.
+                    self._parameters.discard(place)
+                if place not in self._parameters:
                     self.nbytes = max(self.nbytes, storage.nbytes())
         return output
 

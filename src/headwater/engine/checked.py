@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.engine.quantity import Evaluator
-    from headwater.forms.input_products import InputProducts
+    from headwater.forms.shared_inputs import SharedInputs
     from headwater.tasks import Task
 
 
@@ -110,9 +110,18 @@ class CheckedCapture:
         """
         return self._capture.batches_can_be_cut and (kind == self._kind or task is self._task)
 
-    def _exact(self, task: Task, batch: Any, *, first: int, kind: str, few: bool) -> Gradients:
+    def _exact(
+        self,
+        task: Task,
+        batch: Any,
+        *,
+        first: int,
+        kind: str,
+        few: bool,
+        shared: SharedInputs | None = None,
+    ) -> Gradients:
         with noted_batch(kind, first):
-            gradients = self._capture.gradients(task, batch)
+            gradients = self._capture.gradients(task, batch, shared)
             self._captured[kind] += 1
             count = self._captured[kind]
             known = count == 1 and gradients.batch_size <= self._settled.get(kind, 0)
@@ -143,17 +152,17 @@ class CheckedCapture:
         start: int,
         factor: float,
         evaluator: Evaluator,
-        products: InputProducts | None = None,
+        shared: SharedInputs | None = None,
     ) -> Tensor:
         """A batch's numbers, times `factor`.
 
         Args:
             start: the index of the batch's first example.
-            products: of inputs, known from other checkpoints.
+            shared: what checkpoints have in common of the batch.
         """
 
         def compute(part: Any, first: int) -> Tensor:
-            return self._columns(task, part, first, evaluator, products)
+            return self._columns(task, part, first, evaluator, shared)
 
         found = self.halving.parts(
             compute,
@@ -171,12 +180,12 @@ class CheckedCapture:
         batch: Any,
         start: int,
         evaluator: Evaluator,
-        products: InputProducts | None,
+        shared: SharedInputs | None,
     ) -> Tensor:
         few = self._capture.batches_can_be_cut
-        gradients = self._exact(task, batch, first=start, kind=self._kind, few=few)
+        gradients = self._exact(task, batch, first=start, kind=self._kind, few=few, shared=shared)
         with noted_batch(self._kind, start):
-            columns = evaluator(self._projected(gradients), products)
+            columns = evaluator(self._projected(gradients), shared)
         # A table's products skip the rows that aren't common, and what is not finite there.
         hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
         if hidden or not has_finite_sum(columns):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headwater.forms import Form
     from headwater.forms.gradients import Block
-    from headwater.forms.input_products import InputProducts
+    from headwater.forms.shared_inputs import SharedInputs
 
 
 def inverse_norms(gradients: Gradients, *, kind: str, first: int | None) -> Float[Tensor, " B"]:
@@ -49,9 +49,9 @@ def inverse_norms(gradients: Gradients, *, kind: str, first: int | None) -> Floa
 class CosineEvaluator(DotProducts):
     """With the gradients of queries, each of norm 1, which are its attribute."""
 
-    def __call__(self, examples: Gradients, products: InputProducts | None) -> Tensor:
+    def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
         scale = inverse_norms(examples, kind="training example", first=None)
-        return super().__call__(examples, products).mul_(scale)
+        return super().__call__(examples, shared).mul_(scale)
 
 
 class Cosines(PairScores):

@@ -13,12 +13,12 @@ from headwater.forms import Gradients
 
 if TYPE_CHECKING:
     from headwater.engine.queries import Queries
-    from headwater.forms.input_products import InputProducts
+    from headwater.forms.shared_inputs import SharedInputs
     from headwater.tasks import Task
 
 
-Evaluator: TypeAlias = Callable[[Gradients, "InputProducts | None"], Tensor]
-"""From B examples' gradients, and products of inputs that are known, to R numbers each (R, B)."""
+Evaluator: TypeAlias = Callable[[Gradients, "SharedInputs | None"], Tensor]
+"""From B examples' gradients, and what checkpoints have in common, to R numbers each (R, B)."""
 
 # Enough to see what a query takes, and few enough to fit wherever one does.
 _FEW = 2
@@ -75,7 +75,7 @@ class SelfInfluence(Quantity):
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        return lambda examples, products: examples.squared_norm()[None]
+        return lambda examples, shared: examples.squared_norm()[None]
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         return 0.0
@@ -90,8 +90,8 @@ class DotProducts:
 
     queries: Gradients
 
-    def __call__(self, examples: Gradients, products: InputProducts | None) -> Tensor:
-        return self.queries.dot(examples, products)
+    def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
+        return self.queries.dot(examples, shared)
 
 
 class PairScores(Quantity):

@@ -17,7 +17,7 @@ from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
 from headwater.engine.work_plan import SomeLayers, WorkPlan, planned
 from headwater.errors import CaptureError, InputError, RankError
-from headwater.forms.input_products import InputProducts
+from headwater.forms.shared_inputs import SharedInputs
 from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
@@ -274,13 +274,13 @@ class Run:
         with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
             for start, batch in batches:
                 block: Tensor | None = None
-                products = InputProducts(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
+                shared = SharedInputs(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
                 for checkpoint, weights, evaluator in kept:
                     if weights is not None:
                         weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(self._task, batch, start, factor, evaluator, products)
+                    columns = checked.columns(self._task, batch, start, factor, evaluator, shared)
                     block = columns if block is None else block.add_(columns)
                 assert block is not None
                 sink.add(start, block)

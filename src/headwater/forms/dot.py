@@ -33,12 +33,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.forms.form import Form
-    from headwater.forms.input_products import InputProducts
+    from headwater.forms.shared_inputs import SharedInputs
 
 
-def dot(
-    queries: Form, examples: Form, products: InputProducts | None = None
-) -> Float[Tensor, "Q B"]:
+def dot(queries: Form, examples: Form, shared: SharedInputs | None = None) -> Float[Tensor, "Q B"]:
     """The dot product of every query's gradient with every example's, for one block of parameters.
 
     Exact whatever the two forms are; the algebra is the cheapest that the pair allows.
@@ -46,12 +44,12 @@ def dot(
     Args:
         queries: Q gradients.
         examples: B gradients.
-        products: of inputs, known from other checkpoints.
+        shared: what checkpoints have in common of the examples.
     """
     if isinstance(examples, Scaled):
-        return dot(queries, examples.form, products).mul_(examples.factors)
+        return dot(queries, examples.form, shared).mul_(examples.factors)
     if isinstance(queries, Scaled):
-        return dot(queries.form, examples, products).mul_(queries.factors[:, None])
+        return dot(queries.form, examples, shared).mul_(queries.factors[:, None])
     if isinstance(queries, Convolved):
         queries = queries.factored()
     if isinstance(examples, Convolved):
@@ -78,7 +76,7 @@ def dot(
         and queries.groups == examples.groups
     ):
         if queries.positions == examples.positions == 1:
-            return _dot_single(queries, examples, products)
+            return _dot_single(queries, examples, shared)
         return _dot_factored(queries, examples)
     return _dot_written_out(queries, examples)
 
@@ -111,14 +109,14 @@ def for_pairs(form: Form, *, queries: int) -> Form:
 
 
 def _dot_single(
-    queries: Factored, examples: Factored, products: InputProducts | None
+    queries: Factored, examples: Factored, shared: SharedInputs | None
 ) -> Float[Tensor, "Q B"]:
     """(x . x' + [bias]) (d . d'), of one position each."""
     total = None
     for group in range(queries.groups):
         left, right = queries.inputs[:, group, 0], examples.inputs[:, group, 0]
         grads = queries.output_grads[:, group, 0] @ examples.output_grads[:, group, 0].mT
-        inputs = products.of(left, right) if products is not None else None
+        inputs = shared.products(left, right) if shared is not None else None
         if inputs is None:
             inputs = left @ right.mT
         product = grads.addcmul_(grads, inputs) if queries.bias else grads.mul_(inputs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.forms.form import Form
-    from headwater.forms.input_products import InputProducts
+    from headwater.forms.shared_inputs import SharedInputs
 
 Block: TypeAlias = tuple[str, ...]
 """The names of the parameters whose gradients one form holds, in order."""
@@ -41,19 +41,17 @@ class Gradients:
     batch_size: int
     like: Tensor
 
-    def dot(
-        self, examples: Gradients, products: InputProducts | None = None
-    ) -> Float[Tensor, "Q B"]:
+    def dot(self, examples: Gradients, shared: SharedInputs | None = None) -> Float[Tensor, "Q B"]:
         """The product of each of these gradients with each of the other's, over all parameters.
 
         Args:
             examples: B gradients.
-            products: of inputs, known from other checkpoints.
+            shared: what checkpoints have in common of the examples.
         """
         total: Tensor | None = None
         for block, form in self.forms.items():
             if block in examples.forms:
-                product = dot(form, examples.forms[block], products)
+                product = dot(form, examples.forms[block], shared)
                 total = product if total is None else total.add_(product)
         if total is None:
             return self.like.new_zeros(self.batch_size, examples.batch_size)
@@ -86,7 +84,7 @@ class Gradients:
     def with_inputs_of(self, other: Gradients) -> Gradients:
         """The same gradients, holding the other's own tensors as inputs where they are equal.
 
-        Saves memory, and tells `InputProducts` what checkpoints have in common.
+        Saves memory, and tells `SharedInputs` what checkpoints have in common.
         """
         forms = dict(self.forms)
         for block, form in self.forms.items():
