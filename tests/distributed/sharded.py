@@ -26,6 +26,7 @@ from headwater.distributed import alone
 from tests.distributed.as_rank import as_rank
 
 N, Q, LENGTH = 11, 3, 6
+LARGE = 50.0
 
 
 class Recomputed(Decoder):
@@ -71,20 +72,58 @@ class Odd(nn.Module):
         return out
 
 
-class Dying(Dataset):
-    """Rows, of which one kills the process of rank 1 that reads it, or has no finite loss."""
+class Sometimes(nn.Module):
+    """Uses a layer's weight outside of it where an example has a large number in front."""
 
-    def __init__(self, data: TensorDataset, how: str) -> None:
-        self._data, self._how = data, how
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(7, 5)
+        self.last = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        out: Tensor = self.last(hidden)
+        if (x[:, 0] > LARGE).any():
+            out = out + (x[:, :1] > LARGE) * linear(torch.tanh(hidden), self.last.weight)
+        return out
+
+
+class Experts(nn.Module):
+    """Of two layers calls one, by what is in front of the batch's first example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(7, 4), nn.Linear(7, 4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.experts[int(x[0, 0] > LARGE)](x)
+        return out
+
+
+class Dying(Dataset):
+    """Rows, of which one kills the process of rank 1 that reads it, fails, or has no finite loss.
+
+    Attributes:
+        read: the places that were read.
+    """
+
+    def __init__(self, data: TensorDataset, how: str, place: int = 8) -> None:
+        self._data, self._how, self._place = data, how, place
+        self.read: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Any:
+        self.read.add(index)
         row = self._data[index]
-        if index == 8 and self._how == "killed" and dist.get_rank() == 1:
+        if index != self._place:
+            return row
+        if self._how == "killed" and dist.get_rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return (row[0] * float("nan"), row[1]) if index == 8 and self._how == "nan" else row
+        if self._how == "failing":
+            raise ValueError(f"no row {index}")
+        return (row[0] * float("nan"), row[1]) if self._how == "nan" else row
 
 
 def token_losses(logits: Tensor, ids: Tensor) -> Tensor:
@@ -108,6 +147,12 @@ def _rows(count: int, seed: int) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(count, 7, generator=generator, dtype=torch.float64)
     return TensorDataset(inputs, torch.randint(4, (count,), generator=generator))
+
+
+def _rows_with_large(place: int) -> TensorDataset:
+    rows = _rows(N, 5)
+    rows.tensors[0][place, 0] = 2 * LARGE
+    return rows
 
 
 def _ids(count: int, seed: int) -> Tensor:
@@ -159,6 +204,9 @@ def cases() -> dict[str, Case]:
     some = {**tokens, "layers": ["blocks.1.up", "head"]}
     return {
         "mlp": Case(_mlp, _layers_and_root, labelled, asked, rows),
+        "one by one": Case(_mlp, _layers_and_root, labelled, asked, {**rows, "batch_size": 1}),
+        # Of the batch of rank 1, when ranks have one each.
+        "sometimes": Case(Sometimes, fully_shard, _rows_with_large(4), asked, rows),
         "replicated too": Case(_mlp, _replicated, labelled, asked, rows),
         "whole at once": Case(_mlp, fully_shard, labelled, asked, rows),
         "layers alone": Case(_mlp, _outer_layers, labelled, asked, rows),
@@ -347,6 +395,27 @@ def refusals() -> dict[str, str]:
         data = _rows(N, 5 + dist.get_rank())
         TracInCP(model, data, checkpoints(case), **case.options).influence()
 
+    def others_at_the_end() -> None:
+        data = _rows(N, 5)
+        data.tensors[0][-1] += dist.get_rank()
+        TracInCP(model, data, checkpoints(case), **case.options).influence()
+
+    def not_finite_on_one() -> None:
+        data = Dying(case.data, "nan", place=4)
+        TracInCP(model, data, checkpoints(case), **case.options).influence()
+
+    def not_read_on_one() -> None:
+        data = Dying(case.data, "failing", place=4)
+        TracInCP(model, data, checkpoints(case), **case.options).influence()
+
+    def other_modules() -> None:
+        calls = case._replace(model=Experts, data=_rows_with_large(3))
+        chooses = whole_model(calls)
+        for expert in chooses.experts:
+            fully_shard(expert)
+        fully_shard(chooses)
+        TracInCP(chooses, calls.data, checkpoints(calls), **case.options).influence()
+
     def failing() -> None:
         TracInCP(model, TensorDataset(torch.zeros(4, 9).double(), torch.zeros(4).long()),
                  checkpoints(case), **case.options).influence()  # fmt: skip
@@ -358,6 +427,10 @@ def refusals() -> dict[str, str]:
         "not finite": not_finite,
         "sizes": sizes,
         "others": others,
+        "others at the end": others_at_the_end,
+        "not finite on one": not_finite_on_one,
+        "not read on one": not_read_on_one,
+        "other modules": other_modules,
         "failing": failing,
         "reentrant": lambda: answers_of(again, texts),
         "afterwards": lambda: answers_of(model, case),
@@ -375,12 +448,22 @@ def _said(ask: Callable[[], Any]) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-def killed() -> Any:
+def killed(place: int = 8) -> Any:
     case = cases()["mlp"]
     model = whole_model(case)
     case.shard(model)
-    data = Dying(case.data, "killed")
+    data = Dying(case.data, "killed", place)
     return TracInCP(model, data, checkpoints(case), **case.options).influence()
+
+
+def read() -> set[int]:
+    """Which examples a rank reads."""
+    case = cases()["mlp"]
+    model = whole_model(case)
+    case.shard(model)
+    data = Dying(case.data, "not at all")
+    TracInCP(model, data, checkpoints(case), **case.options).influence(*case.queries)
+    return data.read
 
 
 JOBS: dict[str, Callable[[], Any]] = {
@@ -390,6 +473,8 @@ JOBS: dict[str, Callable[[], Any]] = {
     "half": half,
     "refusals": refusals,
     "killed": killed,
+    "killed with a batch of its own": lambda: killed(place=4),
+    "read": read,
 }
 
 

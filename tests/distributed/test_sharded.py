@@ -31,7 +31,7 @@ def run(jobs, size, folder):
     found = []
     for rank, text in enumerate(told):
         path = folder / f"rank-{rank}.pt"
-        assert path.exists() or jobs == "killed", text
+        assert path.exists() or jobs.startswith("killed"), text
         found.append(torch.load(path) if path.exists() else None)
     return found
 
@@ -43,7 +43,7 @@ def expected():
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
-    jobs = "answers,trained,from_files,half,refusals"
+    jobs = "answers,trained,from_files,half,refusals,read"
     return run(jobs, 2, tmp_path_factory.mktemp("sharded"))
 
 
@@ -104,7 +104,10 @@ def test_what_a_sharded_model_cannot_be_asked_is_refused(by_two):
         assert "fully_shard" in said["older"]
         assert said["sizes"].startswith("InputError")
         assert "the batch size is 2 on rank 0 and 3 on rank 1" in said["sizes"]
-        assert said["others"].startswith("InputError: rank 1 came to other numbers")
+        assert said["others"].startswith("InputError: the ranks were asked different things")
+        assert "the first batch's digest" in said["others"]
+        assert said["others at the end"].startswith("InputError: rank 1 came to other numbers")
+        assert said["other modules"].startswith("CaptureError: the model calls other modules")
         assert said["reentrant"].startswith("CaptureError")
         assert "use_reentrant=False" in said["reentrant"]
 
@@ -118,8 +121,26 @@ def test_an_error_in_a_pass_is_every_ranks_and_the_model_answers_afterwards(by_t
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_a_rank_that_is_killed_is_named_by_the_other(tmp_path):
-    first, killed = run("killed", 2, tmp_path)
+def test_ranks_have_a_batch_each_as_long_as_there_is_one_for_all(by_two):
+    # Batches of 3 examples of 11: the first settles rules on both, and the last two are both's.
+    first, second = (found["read"] for found in by_two)
+    assert first == {0, 1, 2, 6, 7, 8, 9, 10}
+    assert second == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+
+
+def test_an_error_with_one_ranks_batch_is_told_to_the_others(by_two):
+    first, second = (found["refusals"] for found in by_two)
+    for name, error in (
+        ("not finite on one", "NonFiniteError: training example 4"),
+        ("not read on one", "ValueError: no row 4"),
+    ):
+        assert second[name].startswith(error)
+        assert first[name].startswith(f"RankError: rank 1 stopped: {error}")
+
+
+@pytest.mark.parametrize("job", ["killed", "killed with a batch of its own"])
+def test_a_rank_that_is_killed_is_named_by_the_other(job, tmp_path):
+    first, killed = run(job, 2, tmp_path)
     assert killed is None
-    assert first["killed"].startswith("RankError"), first
-    assert "rank 1 died" in first["killed"]
+    assert first[job].startswith("RankError"), first
+    assert "rank 1 died" in first[job]

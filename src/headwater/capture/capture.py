@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from headwater.adapters import refuse_inactive
+from headwater.capture.abreast import changed_on_any
 from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
+from headwater.capture.detached import refuse_detached
 from headwater.capture.fallback import Fallback
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
@@ -22,13 +24,15 @@ from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.precision import held_dtype
 from headwater.capture.recording import Record, Recorder, once_for_all
 from headwater.distributed import Gathered, own_part
-from headwater.errors import CaptureError, ModelError
+from headwater.errors import CaptureError
 from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from headwater.distributed import Together
     from headwater.forms.gradients import Block
     from headwater.forms.shared_inputs import SharedInputs
     from headwater.tasks import Task
@@ -58,6 +62,8 @@ class Capture:
         self._like = torch.empty(0)
         # Set by whoever has looked at a batch with `cuts_into_examples`.
         self.batches_can_be_cut = False
+        # Where ranks that go through a sharded model in step have a batch each.
+        self.abreast: Together | None = None
         # Whether a check has met a gradient that isn't zero.
         self.seen_gradients = False
         # Nothing is frozen yet: it may be made before the model is borrowed.
@@ -141,13 +147,18 @@ class Capture:
             PlanChanged: a layer turned out not to fit its rule and goes through the fallback from
                 now on; capture this batch again, and what came before it.
         """
-        while True:
+        captured = None
+        while captured is None:
+            self._gathered.trail = []
             try:
-                captured = self._by_rules(task, batch, shared)
+                with nullcontext() if self.abreast is None else suppress(PlanChanged):
+                    captured = self._by_rules(task, batch, shared)
             finally:
                 self._gathered.reshard()
-            if captured is not None:
-                break
+            if self.abreast is not None and changed_on_any(
+                self.abreast, self._gathered.trail, changed=captured is None
+            ):
+                raise self._plan.changed(self.selection)
         forms, size = captured
         fallback = [name for name in self.selection if name in self._plan.fallback]
         if fallback:
@@ -156,6 +167,10 @@ class Capture:
             for name in fallback:
                 forms[(name,)] = Materialised(found[name].to(self._like.dtype))
         return Gradients(forms, size, self._like)
+
+    def step(self) -> AbstractContextManager[None]:
+        """Around work on a batch that may fail: where ranks have a batch each, all learn of it."""
+        return nullcontext() if self.abreast is None else self.abreast.step()
 
     def check(self, captured: Gradients, task: Task, batch: Any, *, first: int, kind: str) -> None:
         """Holds captured gradients of a batch against autograd, with a random weight per example.
@@ -172,7 +187,8 @@ class Capture:
             CaptureError: a parameter that disagrees has been through every fallback.
             ModelError: the forward pass forces train mode, or losses don't depend on parameters.
         """
-        refuse_non_finite(captured, first=first, kind=kind)
+        with self.step():
+            refuse_non_finite(captured, first=first, kind=kind)
         weights = random_weights(captured.batch_size, self._like)
         chosen = {name: self._parameters[name] for name in self.selection}
 
@@ -225,19 +241,10 @@ class Capture:
 
     def refuse_detached(self, task: Task, batch: Any) -> None:
         """Raises ModelError if the losses depend on no parameter at all, selected or not."""
-        before = {name: parameter.requires_grad for name, parameter in self._parameters.items()}
         try:
-            for parameter in self._parameters.values():
-                parameter.requires_grad_(parameter.is_floating_point())
-            if not task.summed(self.model, batch).total.requires_grad:
-                raise ModelError(
-                    "the losses have no gradient: the forward pass or the loss runs under "
-                    "torch.no_grad(), detaches its output, or uses none of the model's parameters"
-                )
+            refuse_detached(self.model, self._parameters.values(), task, batch)
         finally:
             self._gathered.reshard()
-            for name, parameter in self._parameters.items():
-                parameter.requires_grad_(before[name])
 
     def _by_rules(
         self, task: Task, batch: Any, shared: SharedInputs | None

@@ -1,7 +1,7 @@
 """Several processes on one job, in PyTorch's own process group."""
 
 from headwater.distributed.exchange import Exchange
-from headwater.distributed.in_step import SameColumns
+from headwater.distributed.in_step import InStep
 from headwater.distributed.ranks import Ranks, alone, lost_rank, present
 from headwater.distributed.sharded import (
     Gathered,
@@ -19,8 +19,8 @@ from headwater.distributed.turns import StartAnew, Turns
 __all__ = [
     "Exchange",
     "Gathered",
+    "InStep",
     "Ranks",
-    "SameColumns",
     "StartAnew",
     "Together",
     "Turns",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -136,6 +137,8 @@ class Gathered:
         sharded: whether the model is.
         part: which of `parts` equal parts of a flat gradient this rank looks at.
         parts: how many there are.
+        trail: the numbers of the modules that parameters were gathered for, in order, since it was
+            emptied.
     """
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
@@ -144,6 +147,7 @@ class Gathered:
         self.part = 0 if self._ranks is None else self._ranks.rank
         self.parts = 1 if self._ranks is None else self._ranks.size
         self._model = model
+        self.trail: list[int] = []
         self._noted: dict[str, Tensor] = {}
         self._owned: dict[nn.Module, list[tuple[str, str]]] = {}
         if self.sharded:
@@ -161,7 +165,10 @@ class Gathered:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, every forward pass notes what is gathered for it."""
-        handles = [module.register_forward_pre_hook(self._note) for module in _managed(self._model)]
+        handles = [
+            module.register_forward_pre_hook(partial(self._note, number))
+            for number, module in enumerate(_managed(self._model))
+        ]
         try:
             yield
         finally:
@@ -169,7 +176,8 @@ class Gathered:
             for handle in handles:
                 handle.remove()
 
-    def _note(self, module: nn.Module, _: Any) -> None:
+    def _note(self, number: int, module: nn.Module, _: Any) -> None:
+        self.trail.append(number)
         for part in module.modules():
             for local, name in self._owned.get(part, ()):
                 parameter = part._parameters[local]

@@ -43,15 +43,26 @@ class Together:
         if ranks is not None:
             ranks.meet(facts)
         together = cls(ranks)
-        try:
+        # None leaves while another may still fail, and would tell it to nobody.
+        with together.step():
             yield together
-            # None leaves while another may still fail, and would tell it to nobody.
-            together.told(None)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A step around some work, of which every rank learns whether it went well on all.
+
+        Raises:
+            RankError: it went wrong on another rank, or one died.
+            StartAnew: another rank has to start anew.
+        """
+        try:
+            yield
+            self.told(None)
         except RankError:
             raise
         except Exception as error:
             with suppress(RankError):
-                together._gathered(_FAILED, f"{type(error).__name__}: {error}")
+                self._gathered(_FAILED, f"{type(error).__name__}: {error}")
             raise
 
     def told(self, thing: Any) -> list[Any]:

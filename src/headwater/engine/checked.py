@@ -170,7 +170,8 @@ class CheckedCapture:
             batch,
             first=start,
             kind=self._kind,
-            may_be_cut=self._capture.batches_can_be_cut,
+            # Ranks that go on in step with a batch each take as many passes.
+            may_be_cut=self._capture.batches_can_be_cut and self._capture.abreast is None,
         )
         return (found[0] if len(found) == 1 else torch.cat(found, dim=1)).mul_(factor)
 
@@ -184,12 +185,13 @@ class CheckedCapture:
     ) -> Tensor:
         few = self._capture.batches_can_be_cut
         gradients = self._exact(task, batch, first=start, kind=self._kind, few=few, shared=shared)
-        with noted_batch(self._kind, start):
-            columns = evaluator(self._projected(gradients), shared)
-        # A table's products skip the rows that aren't common, and what is not finite there.
-        hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
-        if hidden or not has_finite_sum(columns):
-            refuse_non_finite(gradients, first=start, kind=self._kind)
-            if not bool(torch.isfinite(columns).all()):
-                refuse_overflow(start, self._kind)
+        with self._capture.step():
+            with noted_batch(self._kind, start):
+                columns = evaluator(self._projected(gradients), shared)
+            # A table's products skip the rows that aren't common, and what is not finite there.
+            hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
+            if hidden or not has_finite_sum(columns):
+                refuse_non_finite(gradients, first=start, kind=self._kind)
+                if not bool(torch.isfinite(columns).all()):
+                    refuse_overflow(start, self._kind)
         return columns

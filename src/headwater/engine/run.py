@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
-from headwater.distributed import Exchange, SameColumns, StartAnew, is_sharded, lost_rank, present
+from headwater.distributed import Exchange, InStep, StartAnew, is_sharded, lost_rank, present
 from headwater.engine.fingerprint import data_fingerprint
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
@@ -128,14 +128,20 @@ class Run:
                     if ranks is None:
                         self._once(capture, quantity, filled, bounded=bounded)
                     elif in_step:
-                        same = SameColumns(ranks, filled)
+                        together = InStep(ranks, filled)
                         with lost_rank(ranks):
-                            self._once(capture, quantity, same, bounded=bounded)
-                            same.finish()
+                            self._once(
+                                capture, quantity, together, bounded=bounded, in_step=together
+                            )
+                            together.finish()
                     else:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
             except PlanChanged as change:
+                if ranks is not None and in_step:
+                    # What one rank's batches have shown.
+                    for learned in ranks.gathered_object(capture.learned):
+                        capture.learn(learned)
                 # Rare: the first batch, which settles the plan, looked as if the rule fitted.
                 if not self._series.replayable:
                     raise CaptureError(
@@ -194,8 +200,9 @@ class Run:
         *,
         bounded: bool,
         ranks: Exchange | None = None,
+        in_step: InStep | None = None,
     ) -> None:
-        session = self._session(capture, ranks)
+        session = self._session(capture, ranks, in_step)
         with closing(self._series.visit()) as visits:
             loaded = session.next(visits)
             assert loaded is not None, "a series yields at least one checkpoint"
@@ -205,6 +212,8 @@ class Run:
                 only_once=not self._series.replayable,
             )
             plan = self._planned(session, quantity, ranks)
+            if plan.resident or not self._in_spans(quantity, bounded=bounded):
+                session.deal_out()
             if plan.resident:
                 self._resident(session, quantity, sink, loaded, visits, batches)
             else:
@@ -239,7 +248,9 @@ class Run:
             accumulated=8 * quantity.rows * count if read_again and count is not None else None,
         )
 
-    def _session(self, capture: Capture, ranks: Exchange | None = None) -> Session:
+    def _session(
+        self, capture: Capture, ranks: Exchange | None = None, in_step: InStep | None = None
+    ) -> Session:
         return Session(
             self._model,
             capture,
@@ -249,7 +260,14 @@ class Run:
             budget=self._budget // 4,
             kind=self._kind,
             ranks=ranks,
+            in_step=in_step,
         )
+
+    def _in_spans(self, quantity: Quantity, *, bounded: bool) -> bool:
+        """Whether the numbers of all examples, which add up over checkpoints, don't fit."""
+        count = self._data.count
+        # They, and the span's batches, get a quarter of the budget each.
+        return bounded and (count is None or count * quantity.rows * 8 > self._budget // 4)
 
     def _resident(
         self,
@@ -298,11 +316,7 @@ class Run:
         bounded: bool,
         plan: WorkPlan,
     ) -> None:
-        # The accumulated numbers, and the span's batches, get a quarter of the budget each.
-        share = self._budget // 4
-        number_bytes = quantity.rows * 8
-        count = self._data.count
-        if not bounded or (count is not None and count * number_bytes <= share):
+        if not self._in_spans(quantity, bounded=bounded):
             spans = everything(batches, session.batches)
         elif not self._series.replayable:
             raise InputError(
@@ -311,7 +325,7 @@ class Run:
                 f"come from a generator; pass a list, or raise memory_budget"
             )
         else:
-            spans = spans_within(batches, share, number_bytes)
+            spans = spans_within(batches, self._budget // 4, quantity.rows * 8)
         at_once = plan.rows_at_once
         divided = [
             (low, min(low + at_once, quantity.rows), SomeLayers(session.checked, plan.groups, n))

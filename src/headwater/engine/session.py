@@ -12,9 +12,10 @@ from headwater.distributed import reshard
 from headwater.engine.batch_size import fitting_batch_size
 from headwater.engine.checked import LOOKED_AT, CheckedCapture
 from headwater.engine.deal import Deal
+from headwater.engine.fingerprint import data_fingerprint
 from headwater.engine.halving import too_large
 from headwater.engine.noted import noted_batch, noted_queries
-from headwater.errors import BatchError, OutOfMemoryError
+from headwater.errors import BatchError, InputError, OutOfMemoryError
 from headwater.tasks.batch import borrow
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
-    from headwater.distributed import Together, Turns
+    from headwater.distributed import InStep, Together, Turns
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -71,12 +72,15 @@ class Session:
         budget: bytes that a batch may take at the most.
         kind: what the examples are called in messages.
         ranks: where the processes meet that the batches are dealt out to; None: this one alone.
+        in_step: where they meet if the model is sharded over them; None: it isn't.
 
     Attributes:
         checked: captures, checks and projects batches at present weights.
         batch_size: examples per batch of a Dataset, once `begin` was called.
         sample: how many queries to capture for a look at what they are like, likewise.
         task: what is differentiated for a training example.
+        rounds: in how many rounds of one for each rank batches are dealt out of a sharded model;
+            what is left every rank computes.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Session:
         budget: int,
         kind: str,
         ranks: Turns | Together | None = None,
+        in_step: InStep | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, task=task, kind=kind)
         self.batch_size = 0
@@ -101,6 +106,8 @@ class Session:
         self._budget = budget
         self._kind = kind
         self._ranks = ranks
+        self._in_step = in_step
+        self.rounds = 0
         self._device = next(model.parameters()).device
 
     def next(self, visits: Iterator[LoadedCheckpoint]) -> LoadedCheckpoint | None:
@@ -138,17 +145,54 @@ class Session:
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
         head = next(batches, None)
+        if self._in_step is not None and head is not None:
+            self._in_step.same({"the first batch's digest": data_fingerprint(None, [head[1]])})
         self._settle(head, queries, only_once=only_once)
-        if self._ranks is not None:
+        may_be_dealt = self._data.full_batches(self.batch_size) is not None
+        if self._ranks is not None or (self._in_step is not None and may_be_dealt):
             # All have settled by the same batch, so that all go by the same rules.
             return self.batches()
         return batches if head is None else chain([head], batches)
 
     def batches(self) -> Iterator[Numbered]:
         """The training batches, on the model's device, from the first; of ranks this one's."""
+        if self._in_step is not None:
+            return self._in_rounds(self._in_step)
         if self._ranks is None:
             return self._numbered(self._data.batches(self.batch_size))
         return self.dealt(Deal(self._ranks.rank, self._ranks.size))
+
+    def deal_out(self) -> None:
+        """Has ranks that go through a sharded model go on with a batch each, where that can be."""
+        full = self._data.full_batches(self.batch_size)
+        if self._in_step is not None and full is not None and not self._capture.fallback:
+            self.rounds = self._in_step.deal_out(full, self.batch_size)
+
+    def _in_rounds(self, ranks: InStep) -> Iterator[Numbered]:
+        """This rank's batches of whole rounds, then those that all ranks compute."""
+        if self.rounds:
+            own = self.dealt(Deal(ranks.rank, ranks.size))
+            try:
+                for _ in range(self.rounds):
+                    with ranks.step():
+                        start, batch = next(own)
+                        self._refuse_other_size(batch, start)
+                    self._capture.abreast = ranks
+                    yield start, batch
+                    self._capture.abreast = None
+            finally:
+                self._capture.abreast = None
+            yield from self.dealt(Deal(first=self.rounds * ranks.size))
+        else:
+            yield from self._numbered(self._data.batches(self.batch_size))
+
+    def _refuse_other_size(self, batch: Any, start: int) -> None:
+        size = self.task.size(batch)
+        if size not in (None, self.batch_size):
+            raise InputError(
+                f"the batch at example {start} has {size} examples, not {self.batch_size}; of a "
+                f"sharded model ranks have batches of one size, so let collate_fn keep all examples"
+            )
 
     def dealt(self, deal: Deal) -> Iterator[Numbered]:
         """Those of a rank, on the model's device."""

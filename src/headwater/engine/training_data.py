@@ -160,6 +160,20 @@ class TrainingData:
         count = self.count
         return None if count is None else -(-count // batch_size)
 
+    def full_batches(self, batch_size: int) -> int | None:
+        """How many batches, from the first one on, have as many examples as a batch should have.
+
+        None where that can't be known, or a part of the batches can't be read without the others.
+        """
+        loader = self._source
+        if not isinstance(loader, DataLoader):
+            loader = self._loader(batch_size)
+        sampler = loader.batch_sampler
+        if self.is_read_whole or type(sampler) is not BatchSampler:
+            return None
+        count = _length(sampler.sampler)
+        return None if count is None else count // sampler.batch_size
+
     def alone(self, place: int) -> Any | None:
         """The batch that holds the example at a place of the first batch and no other.
 
