@@ -12,10 +12,11 @@ from torch import distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from headwater import InputError, TracInCP, TracInCPFast
+from headwater import InputError, TracInCP, TracInCPFast, register_rule
 from tests.distributed.as_rank import as_rank
 
 N, Q = 26, 3
+LARGE = 50.0
 
 
 class Stream(IterableDataset):
@@ -121,6 +122,39 @@ def one(how: str) -> object:
     return TracInCP(net(), data, checkpoints(), loss_fn=loss, batch_size=3).influence()
 
 
+class Scale(nn.Module):
+    """Scales its inputs, twice where the first is large: of that its rule knows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(7))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        once = x * self.weight
+        return torch.where(x[:, :1] > LARGE, once * self.weight, once)
+
+
+def looked_at_by_one() -> object:
+    """Scores where a rule is wrong for two examples, of which only one is looked at, by rank 0.
+
+    Of batches of 3, the third is rank 0's second, and the first two examples of it are looked at
+    with the second checkpoint, the fourth time that rank 0 captures one. The fourth batch is rank
+    1's second, at which rank 1 doesn't look.
+    """
+    register_rule(Scale, lambda call: {"weight": call.input * call.output_grad})
+    data = rows()
+    data.tensors[0][6, 0] = data.tensors[0][9, 0] = 2 * LARGE
+    torch.manual_seed(3)
+    model = nn.Sequential(Scale(), nn.Linear(7, 4))
+    states = []
+    for rate in (0.3, 0.07):
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        states.append(({name: p.clone() for name, p in model.state_dict().items()}, rate))
+    loss = nn.CrossEntropyLoss(reduction="none")
+    return TracInCP(model, data, states, loss_fn=loss, batch_size=3).influence(*queries())
+
+
 def different() -> object:
     """What two ranks are told that ask about other queries, and then of other checkpoints."""
     rank = dist.get_rank()
@@ -153,6 +187,7 @@ JOBS = {
     "answers": lambda folder: answers(),
     "killed": lambda folder: one("killed"),
     "nan": lambda folder: one("nan"),
+    "looked at by one": lambda folder: looked_at_by_one(),
     "different": lambda folder: different(),
     "methods": partial(methods, "methods"),
     "fit killed": partial(methods, "fit killed"),

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from headwater.engine.looks import Looks
 from tests.distributed import jobs
 
 
@@ -32,6 +33,22 @@ def run(job, size, folder):
     return found
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
+def test_ranks_look_at_no_fewer_batches_than_one_process_and_share_them(ranks):
+    batches = 200
+    looks = [
+        [count for count in range(1, batches // ranks + 1) if Looks(rank, ranks).due(count)]
+        for rank in range(ranks)
+    ]
+    total = sum(map(len, looks))
+    assert total >= batches.bit_length()
+    # Doubling distances: some rank looks at its first batch, its second, its fourth, ...
+    assert {count for each in looks for count in each} == {2**i for i in range(10)} & set(
+        range(batches // ranks + 1)
+    )
+    assert max(map(len, looks)) <= 1 + -(-batches.bit_length() // ranks)
+
+
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_rank_has_the_answers_of_a_single_process_bit_for_bit(size, tmp_path):
@@ -41,6 +58,13 @@ def test_every_rank_has_the_answers_of_a_single_process_bit_for_bit(size, tmp_pa
         for name, answers in expected.items():
             for ours, theirs in zip(found[name], answers, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.end_to_end
+def test_what_one_ranks_look_shows_holds_for_all(tmp_path):
+    expected = jobs.looked_at_by_one()
+    for found in run("looked at by one", 2, tmp_path):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.end_to_end

@@ -9,6 +9,7 @@ import torch
 
 from headwater.capture.nonfinite import has_finite_sum, refuse_non_finite, refuse_overflow
 from headwater.engine.halving import Halving
+from headwater.engine.looks import Looks
 from headwater.engine.noted import noted_batch
 from headwater.forms import Gradients, Rows, Summed
 
@@ -41,6 +42,7 @@ class CheckedCapture:
         projection: `(gradients, checkpoint's place) -> gradients`, or None.
         task: what is differentiated for a training example.
         kind: what the examples are called in messages.
+        looks: which batches are held against autograd.
 
     Attributes:
         checkpoint: the place of the checkpoint whose weights the model has.
@@ -54,8 +56,10 @@ class CheckedCapture:
         *,
         task: Task,
         kind: str,
+        looks: Looks | None = None,
     ) -> None:
         self.checkpoint = 0
+        self._looks = looks or Looks()
         self.halving = Halving()
         self._capture = capture
         self._projection = projection
@@ -125,7 +129,7 @@ class CheckedCapture:
             self._captured[kind] += 1
             count = self._captured[kind]
             known = count == 1 and gradients.batch_size <= self._settled.get(kind, 0)
-            if count.bit_count() == 1 and not known:
+            if self._looks.due(count) and not known:
                 self._hold_against_autograd(gradients, task, batch, first=first, kind=kind, few=few)
         return gradients
 

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from headwater.capture import Capture, PlanChanged
 from headwater.distributed import Exchange, InStep, StartAnew, is_sharded, lost_rank, present
 from headwater.engine.fingerprint import data_fingerprint
+from headwater.engine.looks import Looks
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
@@ -138,10 +139,7 @@ class Run:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
                 return filled
             except PlanChanged as change:
-                if ranks is not None and in_step:
-                    # What one rank's batches have shown.
-                    for learned in ranks.gathered_object(capture.learned):
-                        capture.learn(learned)
+                self._tell(ranks, capture)
                 # Rare: the first batch, which settles the plan, looked as if the rule fitted.
                 if not self._series.replayable:
                     raise CaptureError(
@@ -150,7 +148,14 @@ class Run:
                     ) from change
                 logger.warning("starting anew: the rule for %s does not fit", change)
             except StartAnew:
-                continue
+                self._tell(ranks, capture)
+
+    @staticmethod
+    def _tell(ranks: Ranks | None, capture: Capture) -> None:
+        """Lets all ranks know what one has met: others may not look at what would show it."""
+        if ranks is not None:
+            for learned in ranks.gathered_object(capture.learned):
+                capture.learn(learned)
 
     def _facts(self, quantity: Quantity) -> dict[str, Any]:
         """What has to be the same on every rank."""
@@ -261,6 +266,7 @@ class Run:
             kind=self._kind,
             ranks=ranks,
             in_step=in_step,
+            looks=None if ranks is None else Looks(ranks.rank, ranks.size),
         )
 
     def _in_spans(self, quantity: Quantity, *, bounded: bool) -> bool:

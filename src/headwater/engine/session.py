@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headwater.capture import Capture
     from headwater.checkpoints import LoadedCheckpoint
     from headwater.distributed import InStep, Together, Turns
+    from headwater.engine.looks import Looks
     from headwater.engine.spans import Numbered
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
@@ -73,6 +74,7 @@ class Session:
         kind: what the examples are called in messages.
         ranks: where the processes meet that the batches are dealt out to; None: this one alone.
         in_step: where they meet if the model is sharded over them; None: it isn't.
+        looks: as for `CheckedCapture`.
 
     Attributes:
         checked: captures, checks and projects batches at present weights.
@@ -95,8 +97,9 @@ class Session:
         kind: str,
         ranks: Turns | Together | None = None,
         in_step: InStep | None = None,
+        looks: Looks | None = None,
     ) -> None:
-        self.checked = CheckedCapture(capture, projection, task=task, kind=kind)
+        self.checked = CheckedCapture(capture, projection, task=task, kind=kind, looks=looks)
         self.batch_size = 0
         self.sample = 0
         self._model = model
