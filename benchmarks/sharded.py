@@ -7,8 +7,7 @@ whole model in one process, made and asked in the same way. The scores are held 
 Seconds are those of asking once more, one thread a rank; the machine needs a core for each.
 
 Memory is the growth of the resident set to its highest, from before the model is made, the pages
-of the mapped checkpoint file among it. The C library is told (MALLOC_MMAP_THRESHOLD_) to give large
-blocks back to the system: by itself it keeps those that were gathered, many of them.
+of the mapped checkpoint file among it.
 
 Usage: python -m benchmarks.sharded [--worlds 1 2 3] [--width 768] [--layers 6] [--examples 24]
 """
@@ -105,7 +104,7 @@ def measured(world: int, folder: Path, options: argparse.Namespace) -> list[dict
         subprocess.Popen(
             [*command, "--rank", str(place), "--world", str(world)],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "262144"},
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         for place in range(ranks)
     ]

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from headwater.distributed.give_back import give_back
 from headwater.distributed.ranks import is_alone, present
 from headwater.errors import InputError, ModelError
 
@@ -165,10 +167,13 @@ class Gathered:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, every forward pass notes what is gathered for it."""
+        modules = _managed(self._model)
         handles = [
             module.register_forward_pre_hook(partial(self._note, number))
-            for number, module in enumerate(_managed(self._model))
+            for number, module in enumerate(modules)
         ]
+        if any(own_part(p).device.type == "cpu" for p in self._model.parameters()):
+            handles += [module.register_forward_hook(_give_back_after) for module in modules]
         try:
             yield
         finally:
@@ -214,6 +219,15 @@ class Gathered:
         """`reshard` for the model."""
         if self.sharded:
             reshard(self._model)
+
+
+def _give_back_after(module: nn.Module, _: Any, output: Any) -> None:
+    """What was gathered for a module is freed after its forward pass, and after its backward."""
+    give_back()
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            # The gradient at its output is there when those behind it are done.
+            leaf.register_hook(lambda grad: give_back())
 
 
 def _managed(model: nn.Module) -> list[Any]:
