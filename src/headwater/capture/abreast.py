@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headwater.capture.plan import PlanChanged
 from headwater.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from headwater.distributed import Together
 
 
-def changed_on_any(ranks: Together, trail: Sequence[int], *, changed: bool) -> bool:
-    """After a pass by every rank: whether one of them has to capture in another way from now on.
+def refuse_changes(ranks: Together, trail: Sequence[int], *, changed: bool) -> None:
+    """After a pass by every rank: raises, on all, where one has to capture in another way.
 
     Args:
         ranks: the processes; all call this.
@@ -21,6 +22,7 @@ def changed_on_any(ranks: Together, trail: Sequence[int], *, changed: bool) -> b
         changed: whether this rank is such a one.
 
     Raises:
+        PlanChanged: a rank has to.
         CaptureError: ranks called different modules, so that what was gathered for one may have
             become the weights of another.
         RankError: a rank failed or died.
@@ -34,4 +36,6 @@ def changed_on_any(ranks: Together, trail: Sequence[int], *, changed: bool) -> b
                 f"training: call fully_shard on larger modules, within which the order may depend "
                 f"on the data, or pass an IterableDataset, all of whose batches every rank computes"
             )
-    return any(changed for _, changed in told)
+    for rank, (_, has_to) in enumerate(told):
+        if has_to:
+            raise PlanChanged(f"a layer in the batch of rank {rank}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.adapters import refuse_inactive
-from headwater.capture.abreast import changed_on_any
+from headwater.capture.abreast import refuse_changes
 from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
@@ -155,10 +155,8 @@ class Capture:
                     captured = self._by_rules(task, batch, shared)
             finally:
                 self._gathered.reshard()
-            if self.abreast is not None and changed_on_any(
-                self.abreast, self._gathered.trail, changed=captured is None
-            ):
-                raise self._plan.changed(self.selection)
+            if self.abreast is not None:
+                refuse_changes(self.abreast, self._gathered.trail, changed=captured is None)
         forms, size = captured
         fallback = [name for name in self.selection if name in self._plan.fallback]
         if fallback:

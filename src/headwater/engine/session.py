@@ -175,15 +175,12 @@ class Session:
         """This rank's batches of whole rounds, then those that all ranks compute."""
         if self.rounds:
             own = self.dealt(Deal(ranks.rank, ranks.size))
-            try:
-                for _ in range(self.rounds):
-                    with ranks.step():
-                        start, batch = next(own)
-                        self._refuse_other_size(batch, start)
-                    self._capture.abreast = ranks
-                    yield start, batch
-                    self._capture.abreast = None
-            finally:
+            for _ in range(self.rounds):
+                with ranks.step():
+                    start, batch = next(own)
+                    self._refuse_other_size(batch, start)
+                self._capture.abreast = ranks
+                yield start, batch
                 self._capture.abreast = None
             yield from self.dealt(Deal(first=self.rounds * ranks.size))
         else:
