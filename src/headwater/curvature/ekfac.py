@@ -169,10 +169,10 @@ def unknown_likelihood(task: Task) -> CurvatureError:
     if loss_fn is not None:
         name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     return CurvatureError(
-        f"labels are drawn from the model, and {name} doesn't say from which distribution; pass "
-        f"likelihood='categorical' (softmax over axis 1 of the output), 'categorical-last' "
-        f"(over the last), 'bernoulli' (logits) or 'gaussian' (squared error), or targets='true' "
-        f"for the empirical Fisher matrix"
+        f"labels are drawn from the model, and {name} doesn't say from which distribution; make "
+        f"the EKFAC or KFAC (of ASTRA: ASTRA(EKFAC(...))) with likelihood='categorical' (softmax "
+        f"over axis 1 of the output), 'categorical-last' (over the last), 'bernoulli' (logits) or "
+        f"'gaussian' (squared error), or with targets='true' for the empirical Fisher matrix"
     )
 
 

@@ -34,4 +34,12 @@ class ModelOutput(Task):
                 f"and must be one number per example, shape (B,) or (B, 1); it is {came}. "
                 f"Pass loss_fn and targets, or a model that returns the number in question"
             )
+        size = self.size(batch)
+        if size is not None and len(inputs) == 1 and len(output) != size:
+            raise LossError(
+                f"without a loss_fn or without targets the model's output itself is differentiated "
+                f"and must be one number per example; there are {len(output)} for a batch of "
+                f"shape {tuple(inputs[0].shape)}, which is {size} examples. A single one is a "
+                f"batch of one, inputs[None]; pass targets, too, if there is a loss_fn"
+            )
         return output
