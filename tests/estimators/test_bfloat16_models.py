@@ -8,13 +8,28 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from headwater import TracInCP
+from headwater.capture import layer_call
 
 N, Q = 11, 4
 RATES = (0.3, 0.07, 0.11)
 NETS = {
     "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(75, 24), nn.ReLU(), nn.Linear(24, 5)),
     "cnn": lambda: nn.Sequential(nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 5)),
+    "shared, by position": lambda: Twice(),
 }
+
+
+class Twice(nn.Module):
+    """One layer at several positions, twice, and another one on all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(15, 15)
+        self.last = nn.Linear(75, 5)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(torch.tanh(self.first(x.flatten(1).unflatten(1, (5, 15))))))
+        return self.last(hidden.flatten(1))
 
 
 def cross_entropy(predictions, targets):
@@ -48,8 +63,19 @@ def gradients(net, images, labels):
     return torch.stack(rows)
 
 
+@pytest.fixture(params=[True, False], ids=["by bfloat16", "by float32"])
+def reduces(request, monkeypatch):
+    """Whether gradients are written out in bfloat16, as on machines that multiply in it faster."""
+
+    def multiplies_faster(dtype, device):
+        return request.param and dtype == torch.bfloat16
+
+    monkeypatch.setattr(layer_call, "multiplies_faster", multiplies_faster)
+    return request.param
+
+
 @pytest.fixture(params=NETS)
-def net(request):
+def net(request, reduces):
     torch.manual_seed(0)
     return NETS[request.param]().bfloat16().eval()
 
@@ -86,17 +112,18 @@ def test_what_checkpoints_share_is_what_each_has_alone(net):
     assert (together - apart).abs().max() < 1e-6 * apart.abs().max()
 
 
+@pytest.mark.parametrize("reduces", [False], indirect=True)
 def test_inputs_are_converted_once_for_all_checkpoints(net, monkeypatch):
     data, queries = TensorDataset(*examples(N, 1)), examples(Q, 2)
     checkpoints = list(zip(states(net), RATES, strict=True))
     estimator = TracInCP(net, data, checkpoints, loss_fn=cross_entropy, batch_size=N)
     estimator.influence(*queries)
-    converted = []
+    images, converted = data.tensors[0].float().flatten(), []
     to = torch.Tensor.to
 
     def noted(tensor, *args, **kwargs):
         found = to(tensor, *args, **kwargs)
-        if len(tensor) == N and tensor.shape[1:].numel() == 75 and found.dtype == torch.float32:
+        if found.dtype == torch.float32 and torch.equal(found.flatten(), images):
             converted.append(found)
         return found
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from headwater import TracInCP, TracInCPFast
+from headwater.capture import layer_call
 from headwater.errors import InputError, LossError
 from headwater.tasks import Autocast, LossTask
 
@@ -80,8 +81,15 @@ def spearman(one, other):
     return torch.corrcoef(torch.stack([ranks(one.flatten()), ranks(other.flatten())]))[0, 1]
 
 
+@pytest.mark.parametrize("reduces", [True, False], ids=["by bfloat16", "by float32"])
 @pytest.mark.parametrize("name", NETS)
-def test_scores_are_those_of_a_gradient_per_example_under_autocast(name, digits):
+def test_scores_are_those_of_a_gradient_per_example_under_autocast(
+    name, reduces, digits, monkeypatch
+):
+    def multiplies_faster(dtype, device):
+        return reduces and dtype == torch.bfloat16
+
+    monkeypatch.setattr(layer_call, "multiplies_faster", multiplies_faster)
     torch.manual_seed(1)
     images, labels = digits
     net = NETS[name]().eval()

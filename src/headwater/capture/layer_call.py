@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from headwater.capture.precision import multiplies_faster
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
@@ -58,6 +60,20 @@ class LayerCall:
             raise NotPerExample("the losses don't depend on the output")
         tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
         return self._precise(grad, tensor if tensor.is_floating_point() else grad)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the layer computes in a precision that the device multiplies in faster."""
+        grads = [grad for grad in self.output_grads if grad is not None]
+        return len(grads) == 1 and multiplies_faster(grads[0].dtype, grads[0].device)
+
+    @property
+    def reduced(self) -> tuple[Tensor, Tensor]:
+        """The first argument and the gradient at the output, as the layer multiplies them."""
+        (grad,) = self.output_grads
+        assert grad is not None, "that is_reduced has been asked"
+        tensor: Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        return tensor.to(grad.dtype), grad
 
     def _precise(self, tensor: Tensor, like: Tensor) -> Tensor:
         # Half precision has too few bits to add up products; autocast mixes precisions.

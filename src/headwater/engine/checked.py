@@ -90,7 +90,7 @@ class CheckedCapture:
         few = may_be_cut and self.shows_in_few(task, kind)
 
         def compute(part: Any, first: int) -> Gradients:
-            gradients = self._exact(task, part, first=first, kind=kind, few=few)
+            gradients = self._exact(task, part, first=first, kind=kind, few=few).widened()
             refuse_non_finite(gradients, first=first, kind=kind)
             return self._projected(gradients)
 
@@ -191,7 +191,9 @@ class CheckedCapture:
         gradients = self._exact(task, batch, first=start, kind=self._kind, few=few, shared=shared)
         with self._capture.step():
             with noted_batch(self._kind, start):
-                columns = evaluator(self._projected(gradients), shared)
+                met = self._projected(gradients)
+                takes_reduced = getattr(evaluator, "takes_reduced", False)
+                columns = evaluator(met if takes_reduced else met.widened(), shared)
             # A table's products skip the rows that aren't common, and what is not finite there.
             hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
             if hidden or not has_finite_sum(columns):

@@ -45,6 +45,8 @@ class ParameterRates:
     def __call__(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """The gradients at a checkpoint, weighed and projected."""
         rates = self._series.by_parameter(checkpoint)
+        if rates is not None or self._projection is not None:
+            gradients = gradients.widened()
         if rates is not None:
             gradients = self._weighed(gradients, rates)
         return gradients if self._projection is None else self._projection(gradients, checkpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -67,6 +67,16 @@ class Quantity(ABC):
         """A task and batch that `prepare` will capture, to settle the plan on; None without."""
 
 
+@dataclass(frozen=True)
+class SquaredNorms:
+    """Of each example's own gradient."""
+
+    takes_reduced: ClassVar[bool] = True
+
+    def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
+        return examples.squared_norm()[None]
+
+
 class SelfInfluence(Quantity):
     """Each training example's own squared gradient norm."""
 
@@ -75,7 +85,7 @@ class SelfInfluence(Quantity):
     def prepare(
         self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        return lambda examples, shared: examples.squared_norm()[None]
+        return SquaredNorms()
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         return 0.0
@@ -89,6 +99,7 @@ class DotProducts:
     """With the gradients of queries, which are its attribute."""
 
     queries: Gradients
+    takes_reduced: ClassVar[bool] = True
 
     def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
         return self.queries.dot(examples, shared)

@@ -9,6 +9,7 @@ from headwater.forms.gradients import Gradients
 from headwater.forms.layer_projected import LayerProjection
 from headwater.forms.materialised import Materialised
 from headwater.forms.projected import Projected, Projection
+from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
 from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
@@ -23,6 +24,7 @@ __all__ = [
     "Materialised",
     "Projected",
     "Projection",
+    "Reduced",
     "Rows",
     "Scaled",
     "Summed",

@@ -10,6 +10,7 @@ from headwater.forms.banded import Banded
 from headwater.forms.convolved import Convolved
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
+from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
 from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
@@ -37,6 +38,8 @@ def add(forms: Sequence[Form]) -> Form:
 
 def _plain(form: Form) -> Form:
     """The form in which it can be joined with others."""
+    if isinstance(form, Reduced):
+        return _plain(form.widened())
     if isinstance(form, Convolved):
         return form.factored()
     return Materialised(form.materialise()) if isinstance(form, Banded) else form

@@ -19,6 +19,7 @@ from headwater.forms.cost import (
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
+from headwater.forms.precise import accumulating, precise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -169,25 +170,29 @@ class Convolved(Form):
         return (piece.banded() for piece in self.pieces(self.numbers))
 
     def _bias_gradients(self) -> Float[Tensor, "B O"]:
-        return self.output_grads.flatten(2).sum(dim=2)
+        return self.output_grads.flatten(2).sum(dim=2, dtype=accumulating(self.inputs.dtype))
 
     def dot_banded(self, queries: Banded) -> Float[Tensor, "Q B"]:
         """The products of written-out queries with these gradients, band by band."""
         size = queries.batch_size
-        total = self.inputs.new_zeros(size, self.batch_size)
+        total = self._zeros(size, self.batch_size)
         for start, stop, step, band in self.bands(queries=size):
-            total[:, start:stop].addmm_(queries.band(step), band.flatten(1).mT)
+            total[:, start:stop].addmm_(queries.band(step), precise(band).flatten(1).mT)
         if self.bias and queries.biases is not None:
             total.addmm_(queries.biases, self._bias_gradients().mT)
         return total
 
     def _norm_by_band(self) -> Float[Tensor, " B"]:
-        total = self.inputs.new_zeros(self.batch_size)
+        total = self._zeros(self.batch_size)
         for start, stop, _, band in self.bands():
-            total[start:stop] += torch.linalg.vector_norm(band.flatten(1), dim=1).square_()
+            norms = torch.linalg.vector_norm(precise(band).flatten(1), dim=1)
+            total[start:stop] += norms.square_()
         if self.bias:
             total += torch.linalg.vector_norm(self._bias_gradients(), dim=1).square_()
         return total
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return self.inputs.new_zeros(shape, dtype=accumulating(self.inputs.dtype))
 
     def _each(self, compute: Callable[[Factored], Tensor], scratch: int) -> Tensor:
         return torch.cat([compute(piece) for piece in self.factored_pieces(scratch_each=scratch)])
@@ -202,7 +207,7 @@ class Convolved(Form):
 
     def materialise(self) -> Float[Tensor, "B P"]:
         if self.in_bands:
-            return torch.cat([piece.materialise() for piece in self._banded_pieces()])
+            return torch.cat([precise(piece.materialise()) for piece in self._banded_pieces()])
         return self._each(Factored.materialise, self.numbers)
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:

@@ -24,6 +24,8 @@ from headwater.forms.lookup import (
     factors_of_a_table,
 )
 from headwater.forms.materialised import Materialised
+from headwater.forms.precise import precise
+from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
 from headwater.forms.scaled import Scaled
 from headwater.forms.summed import Summed
@@ -52,6 +54,10 @@ def dot(queries: Form, examples: Form, shared: SharedInputs | None = None) -> Fl
         return dot(queries.form, examples, shared).mul_(queries.factors[:, None])
     if isinstance(queries, Convolved):
         queries = queries.factored()
+    if isinstance(examples, Reduced):
+        # Products of factors with factors are added up over more terms than a gradient's numbers.
+        written = isinstance(queries, (Materialised, Banded))
+        examples = examples.form if written else examples.widened()
     if isinstance(examples, Convolved):
         return _dot_convolved(queries, examples)
     if isinstance(queries, Summed):
@@ -169,7 +175,7 @@ def _dot_with_written(left: Float[Tensor, "Q P"], examples: Form) -> Float[Tenso
     """Products with gradients that are written out here; a weight and its bias stay apart."""
     if not isinstance(examples, Factored):
         return left @ examples.materialise().mT
-    weight, *bias = examples.written()
+    weight, *bias = map(precise, examples.written())
     size = weight.shape[1]
     product = left[:, :size] @ weight.mT
     for part in bias:

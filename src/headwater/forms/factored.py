@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from headwater.forms.cost import norm_is_cheaper_factored
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
+from headwater.forms.precise import accumulating, precise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,17 +87,17 @@ class Factored(Form):
 
     def norm_of_written(self) -> Float[Tensor, " B"]:
         """Squared norms by writing out."""
-        norms = [Materialised(part).squared_norm() for part in self.written()]
+        norms = [Materialised(precise(part)).squared_norm() for part in self.written()]
         return norms[0] if len(norms) == 1 else norms[0].add_(norms[1])
 
     def norm_of_factors(self) -> Float[Tensor, " B"]:
         """Squared norms without writing out: the sum over s and t of (x_s . x_t) (d_s . d_t)."""
-        inputs = self.inputs @ self.inputs.mT
-        grads = self.output_grads @ self.output_grads.mT
+        inputs, grads = precise(self.inputs), precise(self.output_grads)
+        inputs, grads = inputs @ inputs.mT, grads @ grads.mT
         return (inputs.add_(1) if self.bias else inputs).mul_(grads).sum(dim=(1, 2, 3))
 
     def materialise(self) -> Float[Tensor, "B P"]:
-        parts = self.written()
+        parts = [precise(part) for part in self.written()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def written(self) -> list[Float[Tensor, "B p"]]:
@@ -107,7 +108,8 @@ class Factored(Form):
             weight = self.inputs.mT @ self.output_grads
         if not self.bias:
             return [weight.flatten(1)]
-        return [weight.flatten(1), self.output_grads.sum(dim=2).flatten(1)]
+        biases = self.output_grads.sum(dim=2, dtype=accumulating(weight.dtype))
+        return [weight.flatten(1), biases.flatten(1)]
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         weighted = self.output_grads * weights[:, None, None, None]

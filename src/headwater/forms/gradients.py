@@ -11,6 +11,7 @@ from headwater.forms.convolved import Convolved
 from headwater.forms.dot import dot, for_pairs
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
+from headwater.forms.reduced import Reduced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +57,16 @@ class Gradients:
         if total is None:
             return self.like.new_zeros(self.batch_size, examples.batch_size)
         return total
+
+    def widened(self) -> Gradients:
+        """The same gradients with no `Reduced` among the forms."""
+        if not any(isinstance(form, Reduced) for form in self.forms.values()):
+            return self
+        forms = {
+            block: form.widened() if isinstance(form, Reduced) else form
+            for block, form in self.forms.items()
+        }
+        return Gradients(forms, self.batch_size, self.like)
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         """Each gradient's squared norm over all parameters."""

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.registry import register_rule
-from headwater.forms import Convolved, Factored, Form, Materialised
+from headwater.forms import Convolved, Factored, Form, Materialised, Reduced
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -21,18 +21,19 @@ ConvNd = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 def convolution(call: LayerCall) -> dict[Block, Form]:
     """`nn.Conv1d`, `2d` and `3d`: groups, dilation, stride, every padding and padding mode."""
-    module, grads = call.module, call.output_grad
+    module = call.module
+    inputs, grads = call.reduced if call.is_reduced else (call.input, call.output_grad)
     assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     dims = len(module.kernel_size)
     if grads.dim() != dims + 2:
         raise NotPerExample("an input without a batch axis")
     if call.wanted == {"bias"}:
-        rows = by_group(grads.flatten(2), module.groups, call.batch_size)
+        rows = by_group(call.output_grad.flatten(2), module.groups, call.batch_size)
         return {("bias",): Materialised(rows.sum(dim=2).flatten(1))}
     bias = "bias" in call.wanted
     names = ("weight", "bias") if bias else ("weight",)
     form = Convolved(
-        _padded(call.input, module),
+        _padded(inputs, module),
         grads,
         module.kernel_size,
         module.stride,
@@ -41,8 +42,9 @@ def convolution(call: LayerCall) -> dict[Block, Form]:
         bias=bias,
     )
     if len(grads) != call.batch_size:
-        return {names: _of_several_images(form, call.batch_size)}
-    return {names: form}
+        images = _of_several_images(form, call.batch_size)
+        return {names: Reduced(images) if call.is_reduced else images}
+    return {names: Reduced(form) if call.is_reduced else form}
 
 
 def _of_several_images(form: Convolved, batch_size: int) -> Factored:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from headwater.capture.registry import register_rule
-from headwater.forms import Factored, Form, Materialised
+from headwater.forms import Factored, Form, Materialised, Reduced
 
 if TYPE_CHECKING:
     from headwater.capture.layer_call import LayerCall
@@ -16,13 +16,26 @@ if TYPE_CHECKING:
 
 def linear(call: LayerCall, layout: Literal["oi", "io"] = "oi") -> dict[Block, Form]:
     """`nn.Linear` on (B, ..., I), any number of positions per example."""
-    output_grads = call.by_example(call.output_grad, trailing=1)
     if call.wanted == {"bias"}:
-        return {("bias",): Materialised(output_grads.sum(dim=1))}
-    inputs = call.by_example(call.input, trailing=1)
+        grads = call.by_example(call.output_grad, trailing=1)
+        return {("bias",): Materialised(grads.sum(dim=1))}
     bias = "bias" in call.wanted
-    form = Factored(inputs[:, None], output_grads[:, None], bias=bias, layout=layout)
-    return {("weight", "bias") if bias else ("weight",): form}
+    names = ("weight", "bias") if bias else ("weight",)
+
+    def factored(inputs: Tensor, output_grads: Tensor) -> Factored:
+        return Factored(
+            call.by_example(inputs, trailing=1)[:, None],
+            call.by_example(output_grads, trailing=1)[:, None],
+            bias=bias,
+            layout=layout,
+        )
+
+    if call.is_reduced:
+        form = factored(*call.reduced)
+        # Of one position nothing is written out.
+        if form.positions > 1:
+            return {names: Reduced(form)}
+    return {names: factored(call.input, call.output_grad)}
 
 
 def hugging_face_conv1d(call: LayerCall) -> dict[Block, Form]:
