@@ -67,17 +67,43 @@ class TopK:
         if not self._waiting:
             return
         assert self._scores is not None
-        kept, first = self._indices.shape[1], self._end - self._waiting_columns
-        scores = torch.cat([self._scores, *self._waiting], dim=1)
+        first = self._end - self._waiting_columns
+        new = self._waiting[0] if len(self._waiting) == 1 else torch.cat(self._waiting, dim=1)
+        self._waiting, self._waiting_columns = [], 0
+        kept = self._scores.shape[1]
+        if kept < self._k or not kept:
+            self._scores, self._indices = self._merged(self._scores, self._indices, new, first)
+            return
+        # After the first few blocks most rows have no new score among their strongest.
+        weakest = self._scores[:, -1]
+        if self._side == "proponents":
+            changed = new.amax(dim=1) > weakest
+        else:
+            changed = new.amin(dim=1) < weakest
+        rows = changed.nonzero()[:, 0]
+        if len(rows):
+            self._scores[rows], self._indices[rows] = self._merged(
+                self._scores[rows], self._indices[rows], new[rows], first
+            )
+
+    def _merged(
+        self,
+        kept: Float[Tensor, "R K"],
+        indices: Int[Tensor, "R K"],
+        new: Float[Tensor, "R M"],
+        first: int,
+    ) -> tuple[Float[Tensor, "R L"], Int[Tensor, "R L"]]:
+        """The strongest of some rows' kept scores and new ones, and their indices."""
+        count = kept.shape[1]
+        scores = torch.cat([kept, new], dim=1)
         # What was kept before has lower indices than what is new, so among equal scores the one
         # further left wins.
         order = strongest(scores, self._k, largest=self._side == "proponents")
-        indices = order + (first - kept)
-        if kept:
-            before = self._indices.gather(1, order.clamp(max=kept - 1))
-            indices = torch.where(order < kept, before, indices)
-        self._scores, self._indices = scores.gather(1, order), indices
-        self._waiting, self._waiting_columns = [], 0
+        found = order + (first - count)
+        if count:
+            before = indices.gather(1, order.clamp(max=count - 1))
+            found = torch.where(order < count, before, found)
+        return scores.gather(1, order), found
 
 
 def strongest(scores: Float[Tensor, "Q M"], k: int, *, largest: bool) -> Int[Tensor, "Q K"]:

@@ -25,7 +25,8 @@ class Autocast(Task):
 
     Weights stay as they are; matrix products and convolutions are computed in `dtype`. What is
     captured of them is added up in float32 at least, so scores come in float32, with the rounding
-    of the passes. Faster only where the hardware multiplies in `dtype`.
+    of the passes. On hardware that multiplies bfloat16 faster than float32, gradients of examples
+    are written out in bfloat16, rounded once as autograd's own are. Faster only there.
 
     Args:
         loss: a task, or `(predictions, targets) -> losses`, one per example; then queries are
