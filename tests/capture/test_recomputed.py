@@ -10,6 +10,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
     apply_activation_checkpointing,
     checkpoint_wrapper,
 )
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from benchmarks.models import Block, Decoder
@@ -103,3 +104,72 @@ def test_a_model_of_transformers_with_gradient_checkpointing_enabled(build, reen
     torch.testing.assert_close(tracin.influence(asked), expected, rtol=1e-10, atol=1e-10)
     assert model.training
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+
+
+class Behind(nn.Module):
+    """Layers that are recomputed reentrantly, behind one and in front of another."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 7)
+        self.blocks = nn.ModuleList([nn.Linear(7, 7), nn.Linear(7, 7)])
+        self.last = nn.Linear(7, 3)
+        self.asks = asks
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))
+        if self.asks and not x.requires_grad:
+            x.requires_grad_()
+        for block in self.blocks:
+            x = torch.tanh(checkpoint(block, x, use_reentrant=True))
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("layers", "frozen"),
+    [
+        (None, False),
+        (["blocks"], False),
+        (["blocks", "last"], False),
+        (["last"], False),
+        (None, True),
+    ],
+    ids=["all", "recomputed ones", "recomputed ones and the last", "the last", "first one frozen"],
+)
+def test_reentrantly_recomputed_layers_count_though_nothing_before_them_does(layers, frozen):
+    """Autograd says that nothing depends on them, unless asked for something in front of them."""
+
+    def build():
+        net = Behind(asks=frozen).double()
+        net.first.requires_grad_(not frozen)
+        return net
+
+    generator = torch.Generator().manual_seed(7)
+    inputs = torch.randn(N, 5, generator=generator, dtype=torch.float64)
+    targets = torch.randint(3, (N,), generator=generator)
+    checkpoints = states(build)
+    net = build()
+    estimator = TracInCP(
+        net,
+        TensorDataset(inputs, targets),
+        checkpoints,
+        loss_fn=nn.CrossEntropyLoss(reduction="none"),
+        layers=layers,
+        batch_size=3,
+    )
+    expected = torch.zeros(N, dtype=torch.float64)
+    plain = build()
+    names = [
+        name
+        for name, parameter in plain.named_parameters()
+        if parameter.requires_grad and (layers is None or name.split(".")[0] in layers)
+    ]
+    for state, rate in checkpoints:
+        plain.load_state_dict(state)
+        for place in range(N):
+            plain.zero_grad()
+            nn.functional.cross_entropy(plain(inputs[place, None]), targets[place, None]).backward()
+            own = dict(plain.named_parameters())
+            expected[place] += rate * sum(own[name].grad.square().sum() for name in names)
+    torch.testing.assert_close(estimator.influence(), expected, rtol=1e-9, atol=1e-12)
+    assert all(parameter.grad is None for parameter in net.parameters())

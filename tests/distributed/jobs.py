@@ -155,6 +155,18 @@ def looked_at_by_one() -> object:
     return TracInCP(model, data, states, loss_fn=loss, batch_size=3).influence(*queries())
 
 
+def looked_at_first(place: int) -> object:
+    """Norms where a rule is wrong for one example of the second batch, which is rank 1's first."""
+    register_rule(Scale, lambda call: {"weight": call.input * call.output_grad})
+    data = rows()
+    data.tensors[0][place, 0] = 2 * LARGE
+    torch.manual_seed(3)
+    model = nn.Sequential(Scale(), nn.Linear(7, 4))
+    loss = nn.CrossEntropyLoss(reduction="none")
+    states = [(model.state_dict(), 0.3)]
+    return TracInCP(model, data, states, loss_fn=loss, batch_size=2).influence()
+
+
 def different() -> object:
     """What two ranks are told that ask about other queries, and then of other checkpoints."""
     rank = dist.get_rank()
@@ -168,6 +180,11 @@ def different() -> object:
     some = checkpoints()[: 1 + rank]
     try:
         TracInCP(net(), rows(), some, loss_fn=loss, batch_size=3).influence()
+    except InputError as error:
+        said = f"{said}\n{error}"
+    rates = [(state, rate * (1 + rank)) for state, rate in checkpoints()]
+    try:
+        TracInCP(net(), rows(), rates, loss_fn=loss, batch_size=3).influence()
     except InputError as error:
         return f"{said}\n{error}"
     return said
@@ -187,6 +204,7 @@ JOBS = {
     "answers": lambda folder: answers(),
     "killed": lambda folder: one("killed"),
     "nan": lambda folder: one("nan"),
+    "looked at first": lambda folder: looked_at_first(2),
     "looked at by one": lambda folder: looked_at_by_one(),
     "different": lambda folder: different(),
     "methods": partial(methods, "methods"),

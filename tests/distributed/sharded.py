@@ -121,7 +121,7 @@ class Dying(Dataset):
             return row
         if self._how == "killed" and dist.get_rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._how == "failing":
+        if self._how == "failing" or (self._how == "failing on one" and dist.get_rank() == 1):
             raise ValueError(f"no row {index}")
         return (row[0] * float("nan"), row[1]) if self._how == "nan" else row
 
@@ -400,6 +400,16 @@ def refusals() -> dict[str, str]:
         data.tensors[0][-1] += dist.get_rank()
         TracInCP(model, data, checkpoints(case), **case.options).influence()
 
+    def other_rates() -> None:
+        # All of whose batches are dealt out.
+        data = TensorDataset(*(part[:6] for part in _rows(N, 5).tensors))
+        rates = [(state, rate * (1 + dist.get_rank())) for state, rate in checkpoints(case)]
+        TracInCP(model, data, rates, **case.options).influence()
+
+    def not_read_of_all() -> None:
+        data = Dying(case.data, "failing on one", place=10)
+        TracInCP(model, data, checkpoints(case), **case.options).influence()
+
     def not_finite_on_one() -> None:
         data = Dying(case.data, "nan", place=4)
         TracInCP(model, data, checkpoints(case), **case.options).influence()
@@ -430,6 +440,8 @@ def refusals() -> dict[str, str]:
         "others at the end": others_at_the_end,
         "not finite on one": not_finite_on_one,
         "not read on one": not_read_on_one,
+        "not read of all": not_read_of_all,
+        "other rates": other_rates,
         "other modules": other_modules,
         "failing": failing,
         "reentrant": lambda: answers_of(again, texts),

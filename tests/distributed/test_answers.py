@@ -61,6 +61,13 @@ def test_every_rank_has_the_answers_of_a_single_process_bit_for_bit(size, tmp_pa
 
 
 @pytest.mark.end_to_end
+def test_every_ranks_first_batch_is_looked_at(tmp_path):
+    expected = jobs.looked_at_first(2)
+    for found in run("looked at first", 2, tmp_path):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.end_to_end
 def test_what_one_ranks_look_shows_holds_for_all(tmp_path):
     expected = jobs.looked_at_by_one()
     for found in run("looked at by one", 2, tmp_path):
@@ -90,3 +97,4 @@ def test_ranks_that_are_asked_different_things_are_told_which(tmp_path):
     for said in run("different", 2, tmp_path):
         assert "the first queries' digest is" in said
         assert "the number of checkpoints is 1 on rank 0 and 2 on rank 1" in said
+        assert "the names and rates of checkpoints is" in said

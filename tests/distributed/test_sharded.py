@@ -107,6 +107,7 @@ def test_what_a_sharded_model_cannot_be_asked_is_refused(by_two):
         assert said["others"].startswith("InputError: the ranks were asked different things")
         assert "the first batch's digest" in said["others"]
         assert said["others at the end"].startswith("InputError: rank 1 came to other numbers")
+        assert "the names and rates of checkpoints is" in said["other rates"]
         assert said["other modules"].startswith("CaptureError: the model calls other modules")
         assert said["reentrant"].startswith("CaptureError")
         assert "use_reentrant=False" in said["reentrant"]
@@ -133,6 +134,7 @@ def test_an_error_with_one_ranks_batch_is_told_to_the_others(by_two):
     for name, error in (
         ("not finite on one", "NonFiniteError: training example 4"),
         ("not read on one", "ValueError: no row 4"),
+        ("not read of all", "ValueError: no row 10"),
     ):
         assert second[name].startswith(error)
         assert first[name].startswith(f"RankError: rank 1 stopped: {error}")

@@ -18,7 +18,7 @@ def run(document, namespace):
             exec(compile(block.body, str(document), "exec"), namespace)
         if block.prints is not None:
             line = block.body.count("\n", 0, len(block.body) - len(block.body.lstrip("\n")))
-            assert_prints(block.prints, printed.getvalue(), f"{document.name}:{line + 1}")
+            assert_prints(block, printed.getvalue(), f"{document.name}:{line + 1}")
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -43,7 +43,7 @@ def test_commands_of_the_document_run_as_they_stand(document, tmp_path, monkeypa
                 assert program == "headwater"
                 assert main(arguments) == 0, f"{line}\n{capsys.readouterr().err}"
         if block.prints is not None:
-            assert_prints(block.prints, capsys.readouterr().out, f"{document.name}: {line}")
+            assert_prints(block, capsys.readouterr().out, f"{document.name}: {line}")
     assert ran
     for name in FILES.get(document.name, ()):
         assert (tmp_path / name).is_file()

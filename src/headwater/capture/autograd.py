@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,24 +20,22 @@ if TYPE_CHECKING:
 def gradients(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
     """The gradient of a scalar by each parameter; zeros where it doesn't depend on one.
 
-    Reentrant activation checkpointing works in `backward()` only, which writes to `.grad`; so that
-    is the second try. `torch.autograd.grad` comes first since it triggers none of the hooks that
-    act on accumulated gradients, such as an optimizer that steps in the backward pass.
+    Reentrant activation checkpointing works in `backward()` only, which writes to `.grad`.
+    Otherwise it is `torch.autograd.grad`, which triggers none of the hooks that act on accumulated
+    gradients, such as an optimizer that steps in the backward pass.
 
     Args:
-        loss: computes the scalar; called again for the second try.
+        loss: computes the scalar.
         parameters: they have no `.grad` on entry, and none afterwards.
     """
     value = loss()
     if not value.requires_grad:
         return [torch.zeros_like(parameter) for parameter in parameters]
     found: Sequence[Tensor | None]
-    try:
+    if recomputes_reentrantly(value):
+        found = _by_backward(value, parameters)
+    else:
         found = torch.autograd.grad(value, parameters, allow_unused=True)
-    except RuntimeError as error:
-        if "checkpoint" not in str(error).lower():
-            raise
-        found = _by_backward(loss(), parameters)
     return [
         torch.zeros_like(parameter) if grad is None else _dense(grad)
         for parameter, grad in zip(parameters, found, strict=True)
@@ -54,7 +52,7 @@ def own_gradients(
     no two of them are in memory whole.
 
     Args:
-        loss: computes the scalar; called again where a first try fails.
+        loss: computes the scalar.
         parameters: by name; they have no `.grad` on entry, and none afterwards.
         gathered: attached to the model.
         whole: whether whole gradients are wanted all the same; else this rank's part of each.
@@ -66,6 +64,13 @@ def own_gradients(
         found = gradients(loss, list(parameters.values()))
         return {name: grad.flatten() for name, grad in zip(parameters, found, strict=True)}
     value = loss()
+    if recomputes_reentrantly(value):
+        gathered.reshard()
+        raise CaptureError(
+            "the model is sharded and recomputes activations by reentrant checkpointing, which "
+            "allows no way to take a rank's own gradients; use use_reentrant=False (of "
+            'transformers: gradient_checkpointing_kwargs={"use_reentrant": False})'
+        )
     kept: dict[str, Tensor] = {}
     leaves = gathered.leaves(parameters)
     handles = []
@@ -87,14 +92,6 @@ def own_gradients(
             ]
             asked = [leaf for leaf in leaves.values() if leaf.requires_grad]
             torch.autograd.grad(value, asked, allow_unused=True)
-    except RuntimeError as error:
-        if "checkpoint" not in str(error).lower():
-            raise
-        raise CaptureError(
-            "the model is sharded and recomputes activations by reentrant checkpointing, which "
-            "allows no way to take a rank's own gradients; use use_reentrant=False (of "
-            'transformers: gradient_checkpointing_kwargs={"use_reentrant": False})'
-        ) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -104,6 +101,25 @@ def own_gradients(
             flat = torch.zeros(parameter.numel(), dtype=parameter.dtype, device=parameter.device)
             kept[name] = flat if whole else gathered.own(flat)
     return {name: kept[name] for name in parameters}
+
+
+def recomputes_reentrantly(value: Tensor) -> bool:
+    """Whether a part of what led to a tensor is computed again by a backward pass of its own.
+
+    `torch.autograd.grad` says so only where it has to go through that part: of parameters within,
+    it says that nothing depends on them.
+    """
+    seen: set[Any] = set()
+    ahead = [value.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        if "CheckpointFunction" in node.name():
+            return True
+        seen.add(node)
+        ahead += [following for following, _ in node.next_functions]
+    return False
 
 
 def _by_backward(value: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:

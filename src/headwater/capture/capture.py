@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,10 @@ class Capture:
         layers = self._plan.ruled_modules()
         with self._gathered.attached(), self._recorder.attached(layers, self._plan.stand_ins()):
             self._freeze_the_rest()
-            yield
+            # Said where a recomputed layer has nothing but frozen parameters in front of it.
+            with catch_warnings():
+                filterwarnings("ignore", message="None of the inputs have requires_grad=True")
+                yield
 
     def weights_changed(self) -> None:
         """To be called after a checkpoint was loaded.

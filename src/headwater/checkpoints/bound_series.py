@@ -59,6 +59,9 @@ class BoundSeries:
         load_func: loads a checkpoint into the model and returns the learning rate.
         learning_rates: one per checkpoint; they win over all rates that checkpoints come with.
 
+    Attributes:
+        visited: by place, the names and rates of checkpoints that have been loaded.
+
     Raises:
         NoCheckpointsError: there is no checkpoint.
         LearningRateError: `learning_rates` holds no rates, or not one per checkpoint.
@@ -88,6 +91,7 @@ class BoundSeries:
         self._own_memory = memory_of(model)
         self._selection: tuple[str, ...] | None = None
         self._by_parameter: dict[int, Mapping[str, float]] = {}
+        self.visited: dict[int, tuple[str, float, Mapping[str, float] | None]] = {}
         self._started = False
         self._warned = False
 
@@ -104,6 +108,7 @@ class BoundSeries:
         selecting = copy.copy(self)
         selecting._selection = tuple(names)
         selecting._by_parameter = {}
+        selecting.visited = {}
         return selecting
 
     def picked(self, places: Sequence[int]) -> BoundSeries:
@@ -124,6 +129,7 @@ class BoundSeries:
         picked._source = Source(tuple(items[place] for place in places), len(places), True)
         picked._rates = None if self._rates is None else tuple(self._rates[p] for p in places)
         picked._by_parameter = {}
+        picked.visited = {}
         picked._started = False
         return picked
 
@@ -173,6 +179,7 @@ class BoundSeries:
             loaded = LoadedCheckpoint(
                 index, short_name(item, index), rate, self._by_parameter.get(index)
             )
+            self.visited[index] = (loaded.name, loaded.rate, loaded.by_parameter)
             # Or else it would stay alive until the next one has been made.
             del item
             yield loaded

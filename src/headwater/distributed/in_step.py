@@ -77,9 +77,9 @@ class InStep(Together):
             apart = (other[1] - first[1]).abs()
             if other[0] != first[0] or apart > self._eps**0.6 * torch.maximum(first[2], other[2]):
                 raise InputError(
-                    f"rank {rank} came to other numbers than rank 0, though a sharded model goes "
-                    f"through the same data on every rank; give all ranks the same examples, in "
-                    f"the same order (no DistributedSampler), and the same queries and checkpoints"
+                    f"rank {rank} came to other numbers than rank 0 of batches that all compute; "
+                    f"give all ranks the same examples, in the same order (no "
+                    f"DistributedSampler), and the same queries, loss, checkpoints and rates"
                 )
 
     def _compared(self, start: int, block: Tensor) -> None:

@@ -128,6 +128,10 @@ def refuse_sharding(model: nn.Module, *, supported: bool) -> None:
         )
 
 
+# Entries of which every rank looks at all.
+_WHOLE = 4096
+
+
 class Gathered:
     """Notes the whole parameters, while a model is gone through, that FSDP gathers for its modules.
 
@@ -201,7 +205,9 @@ class Gathered:
         return {name: leaf for name, leaf in found.items() if not is_sharded(leaf)}
 
     def own(self, flat: Tensor) -> Tensor:
-        """This rank's part of the entries of a gradient."""
+        """This rank's part of a gradient's entries; all of few, whose parts would say little."""
+        if len(flat) <= _WHOLE:
+            return flat
         low, high = (len(flat) * place // self.parts for place in (self.part, self.part + 1))
         return flat[low:high]
 

@@ -128,7 +128,10 @@ class CheckedCapture:
             gradients = self._capture.gradients(task, batch, shared)
             self._captured[kind] += 1
             count = self._captured[kind]
-            known = count == 1 and gradients.batch_size <= self._settled.get(kind, 0)
+            # Of several processes one has the batch that rules were settled on; those that go on in
+            # step look at theirs all the same, since the others do.
+            settled = gradients.batch_size <= self._settled.get(kind, 0)
+            known = count == 1 and first == 0 and settled and self._capture.abreast is None
             if self._looks.due(count) and not known:
                 self._hold_against_autograd(gradients, task, batch, first=first, kind=kind, few=few)
         return gradients

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from headwater.capture import PlanChanged
+from headwater.errors import RankError
 from headwater.tasks.batch import shapes
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def noted(examples: str, first: int | None = None, *, says: str = "") -> Iterato
     """
     try:
         yield
-    except PlanChanged:
+    except (PlanChanged, RankError):
+        # Of a rank's error that rank's examples are the ones.
         raise
     except Exception as error:
         # Python 3.10 has no notes, and does without.

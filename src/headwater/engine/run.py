@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
 from headwater.distributed import Exchange, InStep, StartAnew, is_sharded, lost_rank, present
-from headwater.engine.fingerprint import data_fingerprint
+from headwater.engine.alike import digest_of_queries, refuse_other_checkpoints
 from headwater.engine.looks import Looks
 from headwater.engine.session import Session
 from headwater.engine.spans import Numbered, everything, spans_within
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
-
-# Enough to notice ranks that ask about different examples.
-_QUERIES_COMPARED = 64
 
 
 class Sink(Protocol):
@@ -138,6 +135,7 @@ class Run:
                             together.finish()
                     else:
                         self._shared(ranks, capture, quantity, filled, bounded=bounded)
+                refuse_other_checkpoints(ranks, self._series)
                 return filled
             except PlanChanged as change:
                 self._tell(ranks, capture)
@@ -170,7 +168,7 @@ class Run:
             "whether the model is sharded": is_sharded(self._model),
             "the batch size": self._data.batch_size if is_sharded(self._model) else None,
             "_budget": self._budget,
-            "the first queries' digest": _digest_of_queries(quantity),
+            "the first queries' digest": digest_of_queries(quantity),
         }
 
     def _shared(
@@ -378,15 +376,6 @@ class Run:
 
     def _progress(self, total: int | None) -> Any:
         return tqdm(total=total, desc=self._name, unit="batch", disable=not self._show_progress)
-
-
-def _digest_of_queries(quantity: Quantity) -> str | None:
-    """Of the tensors in the first queries; None where there are none."""
-    asked = quantity.example_batch(min(quantity.rows, _QUERIES_COMPARED))
-    if asked is None:
-        return None
-    tensors = [leaf for leaf in leaves(asked[1]) if isinstance(leaf, Tensor)]
-    return data_fingerprint(None, [tensors])[:16]
 
 
 def _changed_data(start: int) -> InputError:

@@ -147,6 +147,8 @@ class Session:
             # The first rank's: what it is by memory may differ.
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
+        if self._in_step is not None:
+            batches = self._read_by_all(self._in_step, batches)
         head = next(batches, None)
         if self._in_step is not None and head is not None:
             self._in_step.same({"the first batch's digest": data_fingerprint(None, [head[1]])})
@@ -182,9 +184,21 @@ class Session:
                 self._capture.abreast = ranks
                 yield start, batch
                 self._capture.abreast = None
-            yield from self.dealt(Deal(first=self.rounds * ranks.size))
+            left = self.dealt(Deal(first=self.rounds * ranks.size))
         else:
-            yield from self._numbered(self._data.batches(self.batch_size))
+            left = self._numbered(self._data.batches(self.batch_size))
+        yield from self._read_by_all(ranks, left)
+
+    @staticmethod
+    def _read_by_all(ranks: InStep, batches: Iterator[Numbered]) -> Iterator[Numbered]:
+        """Batches that every rank reads; one that a rank can't read is an error on all."""
+        while True:
+            with ranks.step():
+                found = next(batches, None)
+            ranks.same({"whether there are further batches": found is not None})
+            if found is None:
+                return
+            yield found
 
     def _refuse_other_size(self, batch: Any, start: int) -> None:
         size = self.task.size(batch)
