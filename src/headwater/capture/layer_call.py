@@ -68,6 +68,12 @@ class LayerCall:
         return len(grads) == 1 and multiplies_faster(grads[0].dtype, grads[0].device)
 
     @property
+    def has_positions(self) -> bool:
+        """Whether the gradient at the output has more rows than there are examples."""
+        (grad,) = self.output_grads
+        return grad is not None and grad.numel() > self.batch_size * grad.shape[-1]
+
+    @property
     def reduced(self) -> tuple[Tensor, Tensor]:
         """The first argument and the gradient at the output, as the layer multiplies them."""
         (grad,) = self.output_grads

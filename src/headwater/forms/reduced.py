@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headwater.forms.around import Around
 from headwater.forms.form import Form
 from headwater.forms.precise import precise
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reduced(Form):
+class Reduced(Around):
     """A form with factors in bfloat16, whose gradients are written out by products in bfloat16.
 
     Each number of a gradient is a sum that the hardware adds up in float32 and rounds once, as it
@@ -31,14 +32,6 @@ class Reduced(Form):
     """
 
     form: Factored | Convolved
-
-    @property
-    def batch_size(self) -> int:
-        return self.form.batch_size
-
-    @property
-    def positions(self) -> int:
-        return self.form.positions
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headwater.forms.around import Around
 from headwater.forms.form import Form
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scaled(Form):
+class Scaled(Around):
     """Example b's gradient in another form, times `factors[b]`.
 
     Products and norms are those of the other form, scaled: a pass over B numbers per query where
@@ -26,14 +27,6 @@ class Scaled(Form):
 
     form: Form
     factors: Float[Tensor, " B"]
-
-    @property
-    def batch_size(self) -> int:
-        return self.form.batch_size
-
-    @property
-    def positions(self) -> int:
-        return self.form.positions
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -30,11 +30,9 @@ def linear(call: LayerCall, layout: Literal["oi", "io"] = "oi") -> dict[Block, F
             layout=layout,
         )
 
-    if call.is_reduced:
-        form = factored(*call.reduced)
-        # Of one position nothing is written out.
-        if form.positions > 1:
-            return {names: Reduced(form)}
+    # Of one position nothing is written out.
+    if call.is_reduced and call.has_positions:
+        return {names: Reduced(factored(*call.reduced))}
     return {names: factored(call.input, call.output_grad)}
 
 
