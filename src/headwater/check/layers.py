@@ -14,7 +14,7 @@ from headwater.store import shard_contents
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headwater.engine.gradient_pass import Recorded
+    from headwater.engine.visiting import Recorded
     from headwater.estimators import TracInCPBase
     from headwater.estimators.streamed import Streamed
 

@@ -12,6 +12,7 @@ from headwater.distributed.sharded import (
     put,
     refuse_sharding,
     reshard,
+    whole,
 )
 from headwater.distributed.together import Together
 from headwater.distributed.turns import StartAnew, Turns
@@ -34,4 +35,5 @@ __all__ = [
     "put",
     "refuse_sharding",
     "reshard",
+    "whole",
 ]

@@ -44,6 +44,14 @@ def own_part(tensor: Tensor) -> Tensor:
     return part
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """All its numbers, apart from any graph; those of a sharded one all ranks gather together."""
+    if not is_sharded(tensor):
+        return tensor.detach()
+    gathered: Tensor = tensor.detach().full_tensor()  # type: ignore[attr-defined]
+    return gathered
+
+
 def parts_of(tensor: Tensor) -> int:
     """Into how many parts a tensor is dealt out; 1 for a whole one."""
     if not is_sharded(tensor):
@@ -117,9 +125,9 @@ def refuse_sharding(model: nn.Module, *, supported: bool) -> None:
             )
     if not supported:
         raise InputError(
-            "the model's parameters are sharded over ranks (fully_shard), and only the estimators "
-            "that stream (TracInCP and its like) go through such a model; for anything else pass "
-            "a model that is whole"
+            "the model's parameters are sharded over ranks (fully_shard), and only TracInCP and "
+            "its like, and stores of theirs, go through such a model; for anything else pass a "
+            "model that is whole"
         )
     if is_alone() and _others(model):
         raise InputError(

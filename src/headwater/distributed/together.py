@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from headwater.distributed.ranks import Ranks, present, refuse_differences
+from headwater.distributed.ranks import Ranks, lost_rank, present, refuse_differences
+from headwater.distributed.sharded import is_sharded
 from headwater.distributed.turns import StartAnew
 from headwater.errors import RankError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import nn
 
 _TOLD, _ANEW, _FAILED = "told", "anew", "failed"
 
@@ -30,6 +33,8 @@ class Together:
         self._ranks = ranks
         self.rank = 0 if ranks is None else ranks.rank
         self.size = 1 if ranks is None else ranks.size
+        # The error that the others know of already.
+        self._failure: Exception | None = None
 
     @classmethod
     @contextmanager
@@ -44,7 +49,22 @@ class Together:
             ranks.meet(facts)
         together = cls(ranks)
         # None leaves while another may still fail, and would tell it to nobody.
-        with together.step():
+        with nullcontext() if ranks is None else lost_rank(ranks), together.step():
+            yield together
+
+    @classmethod
+    @contextmanager
+    def sharing(cls, model: nn.Module, facts: Mapping[str, Any]) -> Iterator[Together | None]:
+        """Within, ranks that share a sharded model's weights have met; None for a whole model.
+
+        Args:
+            model: all of them are to go through it in step.
+            facts: as for `met`.
+        """
+        if not is_sharded(model):
+            yield None
+            return
+        with cls.met(facts) as together:
             yield together
 
     @contextmanager
@@ -61,8 +81,10 @@ class Together:
         except RankError:
             raise
         except Exception as error:
-            with suppress(RankError):
-                self._gathered(_FAILED, f"{type(error).__name__}: {error}")
+            if error is not self._failure:
+                self._failure = error
+                with suppress(RankError):
+                    self._gathered(_FAILED, f"{type(error).__name__}: {error}")
             raise
 
     def told(self, thing: Any) -> list[Any]:

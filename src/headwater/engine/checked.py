@@ -88,11 +88,14 @@ class CheckedCapture:
         if may_be_cut is None:
             may_be_cut = self._capture.batches_can_be_cut and kind == self._kind
         few = may_be_cut and self.shows_in_few(task, kind)
+        # Ranks that go on in step with a batch each take as many passes.
+        may_be_cut = may_be_cut and self._capture.abreast is None
 
         def compute(part: Any, first: int) -> Gradients:
             gradients = self._exact(task, part, first=first, kind=kind, few=few).widened()
-            refuse_non_finite(gradients, first=first, kind=kind)
-            return self._projected(gradients)
+            with self._capture.step():
+                refuse_non_finite(gradients, first=first, kind=kind)
+                return self._projected(gradients)
 
         return Gradients.cat(
             self.halving.parts(compute, task, batch, first=first, kind=kind, may_be_cut=may_be_cut)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from headwater.distributed import whole
 from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A digest of all parameters and buffers, by name."""
+    """A digest of all parameters and buffers, by name; of sharded ones all ranks call this."""
     digest = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(name.encode())
-        _add(digest, tensor.detach())
+        _add(digest, whole(tensor))
     return digest.hexdigest()
 
 

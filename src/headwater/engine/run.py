@@ -216,8 +216,10 @@ class Run:
                 only_once=not self._series.replayable,
             )
             plan = self._planned(session, quantity, ranks)
-            if plan.resident or not self._in_spans(quantity, bounded=bounded):
-                session.deal_out()
+            if in_step is not None and (
+                plan.resident or not self._in_spans(quantity, bounded=bounded)
+            ):
+                session.deal_out(in_step)
             if plan.resident:
                 self._resident(session, quantity, sink, loaded, visits, batches)
             else:

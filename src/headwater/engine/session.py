@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ class Session:
         budget: int,
         kind: str,
         ranks: Turns | Together | None = None,
-        in_step: InStep | None = None,
+        in_step: Together | None = None,
         looks: Looks | None = None,
     ) -> None:
         self.checked = CheckedCapture(capture, projection, task=task, kind=kind, looks=looks)
@@ -116,7 +117,8 @@ class Session:
     def next(self, visits: Iterator[LoadedCheckpoint]) -> LoadedCheckpoint | None:
         """The next checkpoint, in the model now; None after the last."""
         reshard(self._model)
-        loaded = next(visits, None)
+        with nullcontext() if self._in_step is None else self._in_step.step():
+            loaded = next(visits, None)
         if loaded is not None:
             self.checked.checkpoint = loaded.index
             evaluate(self._model)
@@ -148,7 +150,7 @@ class Session:
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
         if self._in_step is not None:
-            batches = self._read_by_all(self._in_step, batches)
+            batches = self.read_by_all(self._in_step, batches)
         head = next(batches, None)
         if self._in_step is not None and head is not None:
             self._in_step.same({"the first batch's digest": data_fingerprint(None, [head[1]])})
@@ -167,30 +169,39 @@ class Session:
             return self._numbered(self._data.batches(self.batch_size))
         return self.dealt(Deal(self._ranks.rank, self._ranks.size))
 
-    def deal_out(self) -> None:
+    def deal_out(self, ranks: InStep) -> None:
         """Has ranks that go through a sharded model go on with a batch each, where that can be."""
-        full = self._data.full_batches(self.batch_size)
-        if self._in_step is not None and full is not None and not self._capture.fallback:
-            self.rounds = self._in_step.deal_out(full, self.batch_size)
+        self.rounds = ranks.deal_out(self.may_be_abreast(), self.batch_size)
 
-    def _in_rounds(self, ranks: InStep) -> Iterator[Numbered]:
+    def may_be_abreast(self) -> int:
+        """How many batches, from the first one on, a sharded model's ranks may have one each of."""
+        full = self._data.full_batches(self.batch_size)
+        return 0 if full is None or self._capture.fallback else full
+
+    def abreast(self, ranks: Together, own: Iterator[Numbered], rounds: int) -> Iterator[Numbered]:
+        """A batch each for the ranks of a sharded model, round by round."""
+        for _ in range(rounds):
+            with ranks.step():
+                start, batch = next(own)
+                self._refuse_other_size(batch, start)
+            self._capture.abreast = ranks
+            try:
+                yield start, batch
+            finally:
+                self._capture.abreast = None
+
+    def _in_rounds(self, ranks: Together) -> Iterator[Numbered]:
         """This rank's batches of whole rounds, then those that all ranks compute."""
         if self.rounds:
             own = self.dealt(Deal(ranks.rank, ranks.size))
-            for _ in range(self.rounds):
-                with ranks.step():
-                    start, batch = next(own)
-                    self._refuse_other_size(batch, start)
-                self._capture.abreast = ranks
-                yield start, batch
-                self._capture.abreast = None
+            yield from self.abreast(ranks, own, self.rounds)
             left = self.dealt(Deal(first=self.rounds * ranks.size))
         else:
             left = self._numbered(self._data.batches(self.batch_size))
-        yield from self._read_by_all(ranks, left)
+        yield from self.read_by_all(ranks, left)
 
     @staticmethod
-    def _read_by_all(ranks: InStep, batches: Iterator[Numbered]) -> Iterator[Numbered]:
+    def read_by_all(ranks: Together, batches: Iterator[Numbered]) -> Iterator[Numbered]:
         """Batches that every rank reads; one that a rank can't read is an error on all."""
         while True:
             with ranks.step():

@@ -15,7 +15,7 @@ from headwater.curvature import EKFAC, KFAC, TrainingPass
 from headwater.curvature.segment_scores import SegmentScores, own_scores
 from headwater.curvature.segments import Segment, SegmentCurvature, cut
 from headwater.engine import memory_budget_bytes
-from headwater.engine.gradient_pass import GradientPass, Recorded, refuse_generator
+from headwater.engine.gradient_pass import GradientPass, refuse_generator
 from headwater.errors import InputError
 from headwater.estimators.answered import Answered
 from headwater.estimators.loss_name import loss_name
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from headwater.engine import Quantity, TrainingData
     from headwater.engine.run import AnySink
+    from headwater.engine.visiting import Recorded
     from headwater.estimators.question import Question
     from headwater.tasks import Task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ import torch
 
 from headwater.capture import borrowed
 from headwater.capture.borrowed import evaluate
+from headwater.distributed import Together
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
 from headwater.engine.gradient_pass import refuse_generator
 from headwater.engine.noted import noted
@@ -76,6 +78,7 @@ def binding_of(
     form: Mapping[str, Any],
     dtype: str,
     stored: Mapping[str, Any] | None = None,
+    ranks: Together | None = None,
 ) -> dict[str, Any]:
     """By field, what the numbers depend on. Loads every checkpoint once.
 
@@ -84,6 +87,7 @@ def binding_of(
         form: as `form_name` says it.
         dtype: of the stored numbers.
         stored: the binding of a store that is to be of the same.
+        ranks: those that share a sharded model's weights.
 
     Raises:
         StoreMismatchError: `stored` differs.
@@ -100,25 +104,33 @@ def binding_of(
         # Before any loss is taken: of other data the model may have none.
         known = {field: stored.get(field) for field in found}
         refuse_mismatch(known, found, tolerance=tolerance)
-    found.update(checkpoints_binding(parts, sample))
+    found.update(checkpoints_binding(parts, sample, ranks=ranks))
     if stored is not None:
         refuse_mismatch(stored, found, tolerance=tolerance)
     return found
 
 
-def checkpoints_binding(parts: Streamed, sample: Sequence[Any] | None = None) -> dict[str, Any]:
+def checkpoints_binding(
+    parts: Streamed, sample: Sequence[Any] | None = None, *, ranks: Together | None = None
+) -> dict[str, Any]:
     """The fields about checkpoints. Loads every one once.
 
     Args:
         parts: the estimator's.
         sample: training examples whose losses are taken; None leaves that field out.
+        ranks: those that share a sharded model's weights, which they gather in step.
     """
     digests: list[str] = []
     rates: list[float | dict[str, float]] = []
     losses = []
     batches = None if sample is None else parts.data.batched(sample)
-    with borrowed(parts.net):
-        for loaded in parts.series.visit():
+    together = ranks or Together(None)
+    with borrowed(parts.net, in_step=True), closing(parts.series.visit()) as visits:
+        while True:
+            with together.step():
+                loaded = next(visits, None)
+            if loaded is None:
+                break
             digests.append(weights_digest(parts.net))
             several = loaded.by_parameter
             rates.append(loaded.rate if several is None else dict(several))

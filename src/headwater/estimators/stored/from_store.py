@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from headwater.distributed import Together
 from headwater.errors import InputError
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.estimators.store_place import names_store
@@ -94,10 +95,15 @@ class FromStore:
 
     def __init__(self, path: Path, parts: Streamed, *, without_checkpoints: bool) -> None:
         folder = StoreFolder(path)
-        manifest = complete_manifest(folder)
-        given = model_binding(parts)
-        if not without_checkpoints:
-            given |= checkpoints_binding(parts)
+        with Together.sharing(
+            parts.net, {"what is asked": "whether a store is this model's"}
+        ) as ranks:
+            manifest = complete_manifest(folder)
+            if ranks is not None:
+                ranks.same({"the store": manifest.binding_digest})
+            given = model_binding(parts)
+            if not without_checkpoints:
+                given |= checkpoints_binding(parts, ranks=ranks)
         stored_form = manifest.binding["form"]
         if parts.form is not None:
             given["form"] = form_name(None, parts)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from headwater.capture import Capture
-from headwater.distributed import Together
+from headwater.distributed import Together, is_sharded
 from headwater.errors import InputError, StoreMismatchError
 from headwater.estimators.misplaced import refuse_misplaced_tensors
 from headwater.estimators.question import Question
@@ -17,14 +17,13 @@ from headwater.estimators.stored.beginning import refuse_ranks, refuse_strangers
 from headwater.estimators.stored.binding import (
     StoredForm,
     binding_of,
-    complete_manifest,
     form_from_name,
     form_name,
-    form_of,
     parts_of,
     path_of,
 )
 from headwater.estimators.stored.example_ids import ids_to_delete, refuse_odd_ids, refuse_other_ids
+from headwater.estimators.stored.opening import opened
 from headwater.estimators.stored.removing import compacted, without
 from headwater.estimators.stored.sample_losses import tolerance_of
 from headwater.estimators.stored.several import (
@@ -136,11 +135,14 @@ class GradientStore:
             selection=parts.selection,
         )
         with Together.met(facts) as together:
+            with together.step():
+                stored = folder.read_manifest().binding if folder.exists() else None
             binding = binding_of(
                 parts,
                 form=form_name(form, parts),
                 dtype=dtype,
-                stored=folder.read_manifest().binding if folder.exists() else None,
+                stored=stored,
+                ranks=together if is_sharded(parts.net) else None,
             )
             refuse_other_bindings(together, binding)
             with writing(folder, together) as writer:
@@ -183,12 +185,8 @@ class GradientStore:
             StoreCorruptError: a file is missing, cut off or changed.
             StoreUnsafeError: a file leads out of the folder.
         """
-        folder = StoreFolder(path_of(path))
-        manifest = complete_manifest(folder)
-        stored = manifest.binding
-        parts = parts_of(estimator, form_from_name(stored["form"]))
-        binding_of(parts, form=form_of(parts, stored["form"]), dtype=stored["dtype"], stored=stored)
-        return cls(folder.path, estimator, parts, manifest)
+        own_path, parts, manifest = opened(path, estimator)
+        return cls(own_path, estimator, parts, manifest)
 
     def __repr__(self) -> str:
         form = form_from_name(self._manifest.binding["form"])

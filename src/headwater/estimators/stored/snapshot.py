@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.capture import Capture, PlanChanged
+from headwater.distributed import Together
 from headwater.errors import InputError
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.stored.answers import Answers, StoreTopK, in_order_of_parameters
@@ -162,10 +163,12 @@ class Snapshot:
         """
         data, size = query_batches(task, batch)
         capture = Capture(self._parts.net, self._parts.selection)
-        joined = None
-        while joined is None:
-            with suppress(PlanChanged):
-                joined = captured_parts(self._parts, capture, data, task, self.manifest.binding)
+        binding, joined = self.manifest.binding, None
+        facts = {"what is asked": "gradients of queries", "their number": size}
+        with Together.sharing(self._parts.net, facts) as ranks:
+            while joined is None:
+                with suppress(PlanChanged):
+                    joined = captured_parts(self._parts, capture, data, task, binding, ranks)
         if summed:
             return [part.summed() for part in joined]
         return [in_order_of_parameters(part.for_pairs(queries=size)) for part in joined]

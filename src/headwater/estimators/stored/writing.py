@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from headwater.capture import Capture, PlanChanged, borrowed
 from headwater.distributed import StartAnew
 from headwater.engine import TrainingData, memory_budget_bytes
 from headwater.engine.deal import Deal
-from headwater.engine.gradient_pass import GradientPass, Recorded
+from headwater.engine.gradient_pass import GradientPass
 from headwater.errors import InputError, StoreWriteError
 from headwater.estimators.stored.answers import one_vector, smallest, written_out
 from headwater.estimators.stored.binding import checkpoint_weights
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from headwater.distributed import Together
-    from headwater.engine.gradient_pass import Dealing
+    from headwater.engine.dealing import Dealing, Kept
+    from headwater.engine.visiting import Recorded
     from headwater.estimators.streamed import Streamed
     from headwater.store import Manifest, ShardEntry, Writer
     from headwater.tasks import Task
@@ -82,15 +84,26 @@ def gradient_pass(
 
 
 def captured_parts(
-    parts: Streamed, capture: Capture, data: TrainingData, task: Task, binding: Mapping[str, Any]
+    parts: Streamed,
+    capture: Capture,
+    data: TrainingData,
+    task: Task,
+    binding: Mapping[str, Any],
+    in_step: Together | None,
 ) -> list[Gradients]:
     """The gradients of all queries, by part as a store of this binding has them.
+
+    Args:
+        in_step: the ranks that share a sharded model's weights.
 
     Raises:
         PlanChanged: a layer's rule didn't fit; to be called again.
     """
     passing = gradient_pass(parts, capture, data, task, kind="query")
-    with borrowed(parts.net), passing.begun(batch_size=None, skip=0) as (_, recorded):
+    with (
+        borrowed(parts.net, in_step=True),
+        passing.begun(batch_size=None, skip=0, in_step=in_step) as (_, recorded),
+    ):
         found = [stored_parts(batch, binding) for batch in recorded]
     return [Gradients.cat(list(batches)) for batches in zip(*found, strict=True)]
 
@@ -180,9 +193,11 @@ class Filling:
             self.parts, capture, self.data, self.parts.task, kind="training example"
         )
         with (
-            borrowed(self.parts.net),
+            borrowed(self.parts.net, in_step=True),
             passing.dealt(
-                batch_size=manifest.batch_size or None, together=self.together
+                batch_size=manifest.batch_size or None,
+                together=self.together,
+                keep=partial(stored_parts, binding=manifest.binding),
             ) as dealing,
             self._bar(dealing.batch_size, skip) as bar,
         ):
@@ -208,9 +223,8 @@ class Filling:
         first = dealing.first()
         nbytes = 1
         if first is not None:
-            parts = stored_parts(first, manifest.binding)
-            self._predict(parts, manifest, free)
-            nbytes = max(1, sum(part.nbytes for part in parts))
+            self._predict(first.parts, manifest, free)
+            nbytes = max(1, sum(part.nbytes for part in first.parts))
         count = self.data.number_of_batches(dealing.batch_size)
         # Few enough that ranks end at about the same time, and no more files than that takes.
         few = STREAMED_RUN if count is None else math.ceil(math.sqrt(count) / 2)
@@ -227,7 +241,7 @@ class Filling:
         )
 
     def _turn(
-        self, recorded: Iterator[Recorded], run: int, writer: Writer, manifest: Manifest, bar: Any
+        self, recorded: Iterator[Kept], run: int, writer: Writer, manifest: Manifest, bar: Any
     ) -> list[Share]:
         """Computes and writes this rank's next run; every rank's share, by rank."""
         begins = manifest.next_id - self.others
@@ -237,7 +251,7 @@ class Filling:
         for batch in islice(recorded, run):
             # Where the first rank begins is known from what is stored, whatever the sampler says.
             share = share or Share(batch.start if self.together.rank else begins)
-            group.append(stored_parts(batch, manifest.binding))
+            group.append(batch.parts)
             held += sum(part.nbytes for part in group[-1])
             if held >= SHARD_BYTES:
                 share, group, held = self._written(share, group, run, writer, manifest), [], 0
