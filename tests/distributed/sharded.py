@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset, TensorDataset
 
 from benchmarks.models import Decoder
-from headwater import GradCos, InfluenceFunction, TracInCP, TracInCPFast
+from headwater import Exact, GradCos, InfluenceFunction, TracInCP, TracInCPFast
 from headwater.distributed import alone
 from tests.distributed.as_rank import as_rank
 
@@ -375,7 +375,8 @@ def refusals() -> dict[str, str]:
             made.influence()
 
     def curved() -> None:
-        InfluenceFunction(model, case.data, loss_fn=loss).influence(*case.queries)
+        made = InfluenceFunction(model, case.data, loss_fn=loss, curvature=Exact())
+        made.influence(*case.queries)
 
     def wrapped() -> None:
         from torch.distributed.fsdp import FullyShardedDataParallel

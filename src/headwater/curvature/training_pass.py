@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
 from headwater.curvature.sampled_task import SampledTask
-from headwater.distributed import StartAnew, Turns
+from headwater.distributed import StartAnew, Together, Turns, is_sharded, lost_rank
 from headwater.engine.fingerprint import data_fingerprint, weights_digest
 from headwater.engine.session import Session
 from headwater.errors import RankError
@@ -117,6 +117,8 @@ class TrainingPass:
         """
         if ranks is None:
             return self._gradients(task, use, stage, None)
+        if is_sharded(self.net):
+            return self._in_step(task, use, stage, ranks)
         turns = Turns(ranks)
         try:
             return self._gradients(task, use, stage, turns)
@@ -142,18 +144,49 @@ class TrainingPass:
         count = 0
         with self._begun(stage, turns) as (session, bar):
             for start, batch in self._all(session, bar, turns):
-                size = self._size(batch)
                 if turns is not None:
                     # What is drawn for an example belongs to its place, which batches of unequal
                     # size don't tell by their number.
-                    start = turns.place(size)
-                if isinstance(task, SampledTask):
-                    device = next(self.net.parameters()).device
-                    batch = task.numbered(batch, start, size, device)
-                found = session.checked(task, batch, first=start, kind="training example")
+                    start = turns.place(self._size(batch))
+                found = self._of_batch(session, task, batch, start)
                 use(found)
                 count += found.batch_size
         return count
+
+    def _in_step(
+        self, task: Task, use: Callable[[Gradients], None], stage: str, ranks: Ranks
+    ) -> int:
+        """A sharded model's: a batch each where there is one for all, of the rest all compute all.
+
+        The first rank uses what all compute.
+        """
+        together = Together(ranks)
+        count = 0
+        with lost_rank(ranks), self._begun(stage, None, together) as (session, bar):
+            try:
+                for start, batch in self._all(session, bar, None):
+                    found = self._of_batch(session, task, batch, start)
+                    is_own = session.is_dealt(start)
+                    odd = False
+                    with together.step():
+                        if is_own or not ranks.rank:
+                            count += found.batch_size
+                            try:
+                                use(found)
+                            except OtherKind:
+                                odd = True
+                    if any(together.told(odd)):
+                        raise StartAnew
+            except PlanChanged:
+                self.same_plan(ranks)
+                raise
+        return count
+
+    def _of_batch(self, session: Session, task: Task, batch: Any, start: int) -> Gradients:
+        if isinstance(task, SampledTask):
+            device = next(self.net.parameters()).device
+            batch = task.numbered(batch, start, self._size(batch), device)
+        return session.checked(task, batch, first=start, kind="training example")
 
     def batches(self, *, stage: str) -> Generator[tuple[int, Any], None, None]:
         """Every batch with the place of its first example, at every checkpoint in turn.
@@ -173,16 +206,21 @@ class TrainingPass:
             yield borrow(batch, device)
 
     @contextmanager
-    def _begun(self, stage: str, turns: Turns | None) -> Iterator[tuple[Session, Any]]:
+    def _begun(
+        self, stage: str, turns: Turns | None, in_step: Together | None = None
+    ) -> Iterator[tuple[Session, Any]]:
+        # What follows from it has to be the same on ranks that share weights.
+        budget = self.budget if in_step is None else min(in_step.told(self.budget))
         session = Session(
             self.net,
             self._capture,
             self.data,
             self.task,
             projection=None,
-            budget=self.budget // 4,
+            budget=budget // 4,
             kind="training example",
             ranks=turns,
+            in_step=in_step,
         )
         bar = tqdm(
             desc=f"{self.name}: {stage}", unit="batch", disable=not self.show_progress, leave=False
@@ -195,6 +233,8 @@ class TrainingPass:
         with closing(self.series.visit()) as visits:
             while session.next(visits) is not None:
                 batches = session.batches() if begun else session.begin(extra_numbers=0)
+                if not begun:
+                    session.deal_out()
                 self._batch_size = session.batch_size
                 for place in batches:
                     yield place

@@ -42,16 +42,14 @@ class InStep(Together):
         self._weight = torch.zeros((), dtype=torch.float64)
         self._eps = 0.0
 
-    def deal_out(self, batches: int, batch_size: int) -> int:
-        """Settles that batches are dealt out, and in how many rounds.
+    def deal_out(self, rounds: int, batch_size: int) -> None:
+        """Settles that batches are dealt out, from the first one on.
 
         Args:
-            batches: how many there are, from the first one on, of the same size.
-            batch_size: that size.
+            rounds: of one batch for each rank.
+            batch_size: how many examples each of them has.
         """
-        rounds = batches // self.size
         self._dealt = rounds * self.size * batch_size
-        return rounds
 
     def add(self, start: int, block: Float[Tensor, "R B"]) -> None:
         """Takes the columns from `start` on: of this rank's batch, or of one that all have."""

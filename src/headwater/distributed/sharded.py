@@ -126,8 +126,8 @@ def refuse_sharding(model: nn.Module, *, supported: bool) -> None:
     if not supported:
         raise InputError(
             "the model's parameters are sharded over ranks (fully_shard), and only TracInCP and "
-            "its like, and stores of theirs, go through such a model; for anything else pass a "
-            "model that is whole"
+            "its like, TRAK, LoGra, LESS, InfluenceFunction with EKFAC or KFAC, and their stores "
+            "go through such a model; for anything else pass a model that is whole"
         )
     if is_alone() and _others(model):
         raise InputError(

@@ -121,7 +121,6 @@ class Run:
                 self._budget = min(each["_budget"] for each in told)
         while True:
             filled = sink()
-            capture.abreast = None
             try:
                 with capture.attached():
                     if ranks is None:

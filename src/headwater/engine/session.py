@@ -144,6 +144,8 @@ class Session:
             batch_size: examples per batch; None chooses one that fits.
             only_once: whether nothing can start anew, so that rules are settled on a whole batch.
         """
+        # What a pass that was broken off may have left.
+        self._capture.abreast = None
         self.batch_size = batch_size or self._choose_batch_size(extra_numbers)
         if self._ranks is not None:
             # The first rank's: what it is by memory may differ.
@@ -169,9 +171,22 @@ class Session:
             return self._numbered(self._data.batches(self.batch_size))
         return self.dealt(Deal(self._ranks.rank, self._ranks.size))
 
-    def deal_out(self, ranks: InStep) -> None:
-        """Has ranks that go through a sharded model go on with a batch each, where that can be."""
-        self.rounds = ranks.deal_out(self.may_be_abreast(), self.batch_size)
+    def deal_out(self, columns: InStep | None = None) -> None:
+        """Has ranks that go through a sharded model go on with a batch each, where that can be.
+
+        Args:
+            columns: a sink, which has to know.
+        """
+        if self._in_step is not None:
+            self.rounds = self.may_be_abreast() // self._in_step.size
+        if columns is not None:
+            columns.deal_out(self.rounds, self.batch_size)
+
+    def is_dealt(self, start: int) -> bool:
+        """Whether the batch at an example is one of those that ranks have one each of."""
+        return self._in_step is not None and start < (
+            self.rounds * self._in_step.size * self.batch_size
+        )
 
     def may_be_abreast(self) -> int:
         """How many batches, from the first one on, a sharded model's ranks may have one each of."""

@@ -111,6 +111,8 @@ class InfluenceFunction(Answered):
             )
         if names_store(influence_src_dataset):
             _refuse_without_factors(curvature)
+        # Others differentiate losses of many batches together, beyond what ranks do in step.
+        self._takes_sharded = isinstance(curvature, (EKFAC, KFAC))
         super().__init__(
             model,
             influence_src_dataset,
@@ -177,7 +179,7 @@ class InfluenceFunction(Answered):
         parts = self._streamed
         digest = weights_digest(parts.net) if self.checkpoint is None else None
         if self._fitted is None or self._fitted[0] != digest:
-            with borrowed(parts.net):
+            with borrowed(parts.net, in_step=self._takes_sharded):
                 training = TrainingPass(
                     parts.net,
                     parts.selection,

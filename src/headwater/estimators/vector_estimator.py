@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class VectorEstimator(GradientEstimator):
     """An estimator of `VectorParts`; answers from a store where it is given one."""
 
+    _takes_sharded = True
+
     @property
     def _shapes(self) -> Mapping[str, torch.Size]:
         """The shape of every selected parameter."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged, borrowed
+from headwater.distributed import Together
 from headwater.engine import memory_budget_bytes
 from headwater.engine.run import AnySink
 from headwater.estimators.by_stream import ByStream
@@ -47,22 +48,32 @@ class ComputedVectors:
             return filled
         parts = self._parts
         capture = Capture(parts.net, parts.selection)
-        while True:
-            # A rule that turned out not to fit: what came of it before goes with the sink.
-            with suppress(PlanChanged):
-                return self._once(capture, sink(), show_progress=show_progress)
+        facts = {"the estimator": parts.name, "what is computed": "the training data's vectors"}
+        with Together.sharing(parts.net, facts) as ranks:
+            while True:
+                # A rule that turned out not to fit: what came of it before goes with the sink.
+                with suppress(PlanChanged):
+                    return self._once(capture, sink(), ranks, show_progress=show_progress)
 
     def _once(
-        self, capture: Capture, filled: AnyVectorSink, *, show_progress: bool
+        self,
+        capture: Capture,
+        filled: AnyVectorSink,
+        ranks: Together | None,
+        *,
+        show_progress: bool,
     ) -> AnyVectorSink:
         parts = self._parts
         limit = memory_budget_bytes(parts.memory_budget) // 2
+        if ranks is not None:
+            # So that all go through the model again, or none.
+            limit = min(ranks.told(limit))
         kept: list[tuple[int, Sequence[Gradients]]] = []
         held = 0
         passing = vector_pass(parts, capture, parts.data, parts.task, kind="training example")
         with (
-            borrowed(parts.net),
-            passing.begun(batch_size=None, skip=0) as (batch_size, recorded),
+            borrowed(parts.net, in_step=True),
+            passing.begun(batch_size=None, skip=0, in_step=ranks) as (batch_size, recorded),
             tqdm(
                 desc=parts.name,
                 unit="batch",
@@ -147,12 +158,14 @@ def query_vectors(parts: VectorParts, task: Task, batch: Any) -> list[Gradients]
     data, _ = query_batches(task, batch)
     capture = Capture(parts.net, parts.selection)
     found: list[list[Gradients]] = []
-    while not found:
-        passing = vector_pass(parts, capture, data, task, kind="query")
-        with (
-            suppress(PlanChanged),
-            borrowed(parts.net),
-            passing.begun(batch_size=None, skip=0) as (_, recorded),
-        ):
-            found = [batch.by_checkpoint for batch in recorded]
+    facts = {"the estimator": parts.name, "what is computed": "the vectors of queries"}
+    with Together.sharing(parts.net, facts) as ranks:
+        while not found:
+            passing = vector_pass(parts, capture, data, task, kind="query")
+            with (
+                suppress(PlanChanged),
+                borrowed(parts.net, in_step=True),
+                passing.begun(batch_size=None, skip=0, in_step=ranks) as (_, recorded),
+            ):
+                found = [batch.by_checkpoint for batch in recorded]
     return [Gradients.cat(list(batches)) for batches in zip(*found, strict=True)]

@@ -1,0 +1,59 @@
+"""Curvature and vectors of models that are sharded over processes, against whole ones in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.distributed import sharded_methods as jobs
+
+# Of scores in float64: sums over examples in another order, through an eigendecomposition.
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    jobs.record(folder / "run")
+    yield jobs.answers(folder)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_that_share_a_model_have_the_answers_of_a_whole_one(size, expected, tmp_path):
+    command = [sys.executable, "-m", "tests.distributed.sharded_methods", "answers"]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(size), tmp_path],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    told = [process.communicate(timeout=300)[1] for process in processes]
+    found = []
+    for rank, text in enumerate(told):
+        path = tmp_path / f"rank-{rank}.pt"
+        assert path.exists(), text
+        found.append(torch.load(path))
+    for rank, got in enumerate(found):
+        assert not isinstance(got, str), got
+        answers, (odd, afterwards, left) = got
+        assert list(answers) == list(expected)
+        for name, theirs in expected.items():
+            for ours, whole in zip(answers[name], theirs, strict=True):
+                largest = float(whole.double().abs().max())
+                torch.testing.assert_close(ours, whole, rtol=0, atol=TOLERANCE * largest, msg=name)
+        # Of three ranks the second has the batch of the example without a finite loss, too.
+        error = "NonFiniteError: training example 4"
+        assert odd.startswith(error if rank == 1 else f"RankError: rank 1 stopped: {error}"), odd
+        assert not isinstance(afterwards, str), afterwards
+        assert left == []
