@@ -4,7 +4,11 @@ Written out by hand, forward and backward, since autograd's graph of hundreds of
 per sequence takes several times as long. They differentiate by the gates and the first state, and
 not by the weights: that product is what capturing does without.
 
-T steps, B examples, H numbers in a state; `weight` is (G, H) with the gates in torch's order.
+What the gates become is written over them, and their gradients over that: nothing else reads them,
+and memory that is touched for the first time costs more than what is computed in it. Going back a
+second time is an error of autograd's.
+
+B examples, T steps, H numbers in a state; `weight` is (G, H) with the gates in torch's order.
 """
 
 from __future__ import annotations
@@ -19,13 +23,16 @@ from torch.autograd.function import once_differentiable
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
-def _product(
-    gates: Float[Tensor, "B G"], weight: Tensor, bias: Tensor | None, h: Tensor
-) -> Float[Tensor, "B G"]:
-    """The gates with what the state adds to them."""
-    total = torch.addmm(gates, h, weight.mT)
-    return total if bias is None else total.add_(bias)
+
+def _written_over(gates: Tensor) -> Tensor:
+    """The gates' memory, with a count of writes of its own.
+
+    Theirs would move the gates' place in the graph, where gradients are asked for.
+    """
+    return gates.data
 
 
 class LSTMRecurrence(Function):
@@ -34,30 +41,29 @@ class LSTMRecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "T B 4H"],
+        gates: Float[Tensor, "B T 4H"],
         weight: Tensor,
-        bias: Tensor | None,
         h: Float[Tensor, "B H"],
         c: Float[Tensor, "B H"],
-    ) -> tuple[Float[Tensor, "T B H"], Float[Tensor, "B H"]]:
-        width = h.shape[1]
-        steps = gates.shape[0]
-        activated = torch.empty_like(gates, memory_format=torch.contiguous_format)
+    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
+        width, steps = h.shape[1], gates.shape[1]
+        activated = _written_over(gates)
         cells = gates.new_empty(steps + 1, *c.shape)
         curved = gates.new_empty(steps, *c.shape)
-        out = gates.new_empty(steps, *h.shape)
+        out = gates.new_empty(*gates.shape[:2], width)
         cells[0] = c
         transposed = weight.mT.contiguous()
-        plain = gates if bias is None else gates + bias
+        h = h.clone()
         for t in range(steps):
-            z = torch.addmm(plain[t], h, transposed, out=activated[t])
+            z = activated[:, t].addmm_(h, transposed)
             z[:, : 2 * width].sigmoid_()
             i, f, g, o = z.split(width, dim=1)
             g.tanh_()
             o.sigmoid_()
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             torch.tanh(cells[t + 1], out=curved[t])
-            h = torch.mul(o, curved[t], out=out[t])
+            torch.mul(o, curved[t], out=h)
+            out[:, t] = h
         ctx.save_for_backward(activated, cells, curved, weight)
         return out, cells[steps].clone()
 
@@ -66,26 +72,26 @@ class LSTMRecurrence(Function):
     def backward(ctx: Any, out_grad: Tensor, cell_grad: Tensor) -> Any:
         activated, cells, curved, weight = ctx.saved_tensors
         width = curved.shape[2]
-        i, f, g, o = activated.split(width, dim=2)
-        # What the gradient at c' is multiplied by at gates i, f, g; at gate o it is that at h'.
-        slopes = torch.empty_like(activated)
-        at_i, at_f, at_g, at_o = slopes.split(width, dim=2)
-        torch.addcmul(i, i, i, value=-1, out=at_i).mul_(g)
-        torch.addcmul(f, f, f, value=-1, out=at_f).mul_(cells[:-1])
-        torch.addcmul(i, i, g * g, value=-1, out=at_g)
-        torch.addcmul(o, o, o, value=-1, out=at_o).mul_(curved)
-        through = torch.addcmul(o, o, curved * curved, value=-1)
-        grads = slopes.view(*slopes.shape[:2], 4, width)
-        dh = torch.zeros_like(curved[0])
         dc = cell_grad.clone()
+        dh, part, other = torch.zeros_like(dc), torch.empty_like(dc), torch.empty_like(dc)
         for t in reversed(range(len(curved))):
-            dh = dh.add_(out_grad[t])
-            dc.addcmul_(dh, through[t])
-            grads[t, :, :3].mul_(dc[:, None])
-            grads[t, :, 3].mul_(dh)
-            dc.mul_(f[t])
-            dh = slopes[t] @ weight
-        return slopes, None, None, dh, dc
+            z = activated[:, t]
+            i, f, g, o = z.split(width, dim=1)
+            dh += out_grad[:, t]
+            torch.mul(dh, o, out=part)
+            dc += _tanh_backward(part, curved[t], grad_input=part)
+            torch.mul(dh, curved[t], out=part)
+            _sigmoid_backward(part, o, grad_input=o)
+            torch.mul(dc, cells[t], out=part)
+            torch.mul(dc, g, out=other)
+            # Both before either gate is overwritten.
+            di, dg = other, dc * i
+            dc *= f
+            _sigmoid_backward(part, f, grad_input=f)
+            _sigmoid_backward(di, i, grad_input=i)
+            _tanh_backward(dg, g, grad_input=g)
+            torch.mm(z, weight, out=dh)
+        return activated, None, dh, dc
 
 
 class GRURecurrence(Function):
@@ -97,56 +103,52 @@ class GRURecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "T B 3H"],
-        added: Float[Tensor, "T B 3H"],
+        gates: Float[Tensor, "B T 3H"],
+        added: Float[Tensor, "B T 3H"],
         weight: Tensor,
         bias: Tensor | None,
         h: Float[Tensor, "B H"],
-    ) -> Float[Tensor, "T B H"]:
-        width, steps = h.shape[1], gates.shape[0]
-        activated = torch.empty_like(gates, memory_format=torch.contiguous_format)
+    ) -> Float[Tensor, "B T H"]:
+        width, steps = h.shape[1], gates.shape[1]
+        activated = _written_over(gates)
         recalled = gates.new_empty(steps, *h.shape)
         states = gates.new_empty(steps + 1, *h.shape)
+        out = gates.new_empty(*gates.shape[:2], width)
         states[0] = h
         transposed = weight.mT.contiguous()
         for t in range(steps):
             from_state = states[t] @ transposed
             if bias is not None:
                 from_state += bias
-            z = activated[t]
-            both = torch.add(
-                gates[t, :, : 2 * width], from_state[:, : 2 * width], out=z[:, : 2 * width]
-            )
-            reset, update = both.sigmoid_().split(width, dim=1)
+            both = activated[:, t, : 2 * width].add_(from_state[:, : 2 * width]).sigmoid_()
+            reset, update = both.split(width, dim=1)
             recalled[t] = from_state[:, 2 * width :]
-            new = z[:, 2 * width :]
-            torch.addcmul(gates[t, :, 2 * width :], reset, recalled[t], out=new).tanh_()
+            new = activated[:, t, 2 * width :].addcmul_(reset, recalled[t]).tanh_()
             torch.lerp(new, states[t], update, out=states[t + 1])
+            out[:, t] = states[t + 1]
         ctx.save_for_backward(activated, recalled, states, weight)
-        return states[1:].clone()
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_grad: Tensor) -> Any:
         activated, recalled, states, weight = ctx.saved_tensors
         width = recalled.shape[2]
-        r, z, n = activated.split(width, dim=2)
-        at_new = (1 - z) * (1 - n * n)
-        at_update = (states[:-1] - n) * z * (1 - z)
-        at_reset = recalled * r * (1 - r)
-        grads = torch.empty_like(activated)
         from_states = torch.empty_like(activated)
         dh = torch.zeros_like(recalled[0])
         for t in reversed(range(len(recalled))):
-            dh = dh + out_grad[t]
-            dn = dh * at_new[t]
-            torch.mul(dn, at_reset[t], out=grads[t, :, :width])
-            torch.mul(dh, at_update[t], out=grads[t, :, width : 2 * width])
-            grads[t, :, 2 * width :] = dn
-            from_states[t, :, : 2 * width] = grads[t, :, : 2 * width]
-            torch.mul(dn, r[t], out=from_states[t, :, 2 * width :])
-            dh = torch.addmm(dh * z[t], from_states[t], weight)
-        return grads, from_states, None, None, dh
+            r, z, n = activated[:, t].split(width, dim=1)
+            dh = dh + out_grad[:, t]
+            kept = dh * z
+            dz = (states[t] - n).mul_(dh)
+            dn = torch.lerp(dh, torch.zeros_like(dh), z)
+            _sigmoid_backward(dz, z, grad_input=z)
+            _tanh_backward(dn, n, grad_input=n)
+            torch.mul(n, r, out=from_states[:, t, 2 * width :])
+            _sigmoid_backward(n * recalled[t], r, grad_input=r)
+            from_states[:, t, : 2 * width] = activated[:, t, : 2 * width]
+            dh = torch.addmm(kept, from_states[:, t], weight)
+        return activated, from_states, None, None, dh
 
 
 class RNNRecurrence(Function):
@@ -155,17 +157,17 @@ class RNNRecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "T B H"],
+        gates: Float[Tensor, "B T H"],
         weight: Tensor,
-        bias: Tensor | None,
         h: Float[Tensor, "B H"],
         nonlinearity: str,
-    ) -> Float[Tensor, "T B H"]:
+    ) -> Float[Tensor, "B T H"]:
         out = torch.empty_like(gates, memory_format=torch.contiguous_format)
-        for t in range(gates.shape[0]):
-            total = _product(gates[t], weight, bias, h)
+        transposed = weight.mT.contiguous()
+        for t in range(gates.shape[1]):
+            total = torch.addmm(gates[:, t], h, transposed)
             h = total.tanh_() if nonlinearity == "tanh" else total.relu_()
-            out[t] = h
+            out[:, t] = h
         ctx.save_for_backward(out, weight)
         ctx.nonlinearity = nonlinearity
         return out
@@ -175,8 +177,8 @@ class RNNRecurrence(Function):
     def backward(ctx: Any, out_grad: Tensor) -> Any:
         out, weight = ctx.saved_tensors
         slopes = 1 - out * out if ctx.nonlinearity == "tanh" else (out > 0).to(out.dtype)
-        dh = torch.zeros_like(out[0])
-        for t in reversed(range(len(out))):
-            slopes[t] *= dh + out_grad[t]
-            dh = slopes[t] @ weight
-        return slopes, None, None, dh, None
+        dh = torch.zeros_like(out[:, 0])
+        for t in reversed(range(out.shape[1])):
+            slopes[:, t] *= dh + out_grad[:, t]
+            dh = slopes[:, t] @ weight
+        return slopes, None, dh, None

@@ -25,7 +25,7 @@ _lstm: Any = LSTMRecurrence.apply
 _gru: Any = GRURecurrence.apply
 _rnn: Any = RNNRecurrence.apply
 
-# (T, B, I): inputs, as torch calls them; H: the width of a state; G: H times the number of gates.
+# (B, T, I): inputs, examples first; H: the width of a state; G: H times the number of gates.
 
 
 def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
@@ -47,7 +47,7 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
         or torch.is_autocast_enabled(inputs.device.type)
     ):
         return NotImplemented
-    x = inputs.transpose(0, 1) if module.batch_first else inputs
+    x = inputs if module.batch_first else inputs.transpose(0, 1)
     directions = 2 if module.bidirectional else 1
     hidden, cell = _initial(module, state, x, directions)
     last_hidden, last_cell = [], []
@@ -56,58 +56,61 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
         for direction in range(directions):
             index = layer * directions + direction
             suffix = f"_l{layer}" + ("_reverse" if direction else "")
-            steps = x.flip(0) if direction else x
+            steps = x.flip(1) if direction else x
             out, h, c = _layer(module, note, steps, hidden[index], cell[index], suffix)
-            outputs.append(out.flip(0) if direction else out)
+            outputs.append(out.flip(1) if direction else out)
             last_hidden.append(h)
             last_cell.append(c)
         x = torch.cat(outputs, dim=2) if directions == 2 else outputs[0]
     final: Any = torch.stack(last_hidden)
     if isinstance(module, nn.LSTM):
         final = (final, torch.stack(last_cell))
-    return (x.transpose(0, 1) if module.batch_first else x), final
+    return (x if module.batch_first else x.transpose(0, 1)), final
 
 
 def _initial(
-    module: nn.RNNBase, state: Any, x: Float[Tensor, "T B I"], directions: int
+    module: nn.RNNBase, state: Any, x: Float[Tensor, "B T I"], directions: int
 ) -> tuple[Tensor, Tensor]:
     if state is None:
-        zeros = x.new_zeros(module.num_layers * directions, x.shape[1], module.hidden_size)
+        zeros = x.new_zeros(module.num_layers * directions, x.shape[0], module.hidden_size)
         return zeros, zeros
     return state if isinstance(module, nn.LSTM) else (state, state)
 
 
 def _layer(
-    module: nn.RNNBase, note: Note, x: Float[Tensor, "T B I"], h: Tensor, c: Tensor, suffix: str
-) -> tuple[Float[Tensor, "T B H"], Tensor, Tensor]:
+    module: nn.RNNBase, note: Note, x: Float[Tensor, "B T I"], h: Tensor, c: Tensor, suffix: str
+) -> tuple[Float[Tensor, "B T H"], Tensor, Tensor]:
     """One layer in one direction: outputs of all steps, and the last state."""
     weights = dict(module.named_parameters(recurse=False))
     bias_ih, bias_hh = (weights.get(f"bias_{part}{suffix}") for part in ("ih", "hh"))
-    from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], bias_ih)
+    has_own_bias = isinstance(module, nn.GRU)
+    both = bias_ih is not None and bias_hh is not None and not has_own_bias
+    added = bias_ih + bias_hh if both else bias_ih  # type: ignore[operator]
+    from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], added)
     if not from_inputs.requires_grad:
         from_inputs.requires_grad_()
     # No gradient is asked at these weights: a rule makes it of what is noted.
     weight = weights[f"weight_hh{suffix}"].detach()
-    bias = None if bias_hh is None else bias_hh.detach()
     # What a step's state adds to the gates, gradients at which are asked for; it is zero, so that
     # the recurrence can do without a product of its own per step in the graph.
     from_states = from_inputs
     if isinstance(module, nn.LSTM):
-        out, c = _lstm(from_inputs, weight, bias, h, c)
-    elif isinstance(module, nn.GRU):
-        from_states = torch.zeros_like(from_inputs, requires_grad=True)
+        out, c = _lstm(from_inputs, weight, h, c)
+    elif has_own_bias:
+        bias = None if bias_hh is None else bias_hh.detach()
+        from_states = x.new_zeros(()).expand_as(from_inputs).requires_grad_()
         out = _gru(from_inputs, from_states, weight, bias, h)
     else:
-        out = _rnn(from_inputs, weight, bias, h, module.nonlinearity)
-    before = torch.cat([h[None], out[:-1]]).detach()
+        out = _rnn(from_inputs, weight, h, module.nonlinearity)
+    before = torch.cat([h[:, None], out[:, :-1]], dim=1).detach()
     note(module, (x,), from_inputs, partial(_by_step, part="ih", suffix=suffix))
     note(module, (before,), from_states, partial(_by_step, part="hh", suffix=suffix))
-    return out, out[-1], c
+    return out, out[:, -1], c
 
 
 def _by_step(call: LayerCall, *, part: str, suffix: str) -> dict[Block, Form]:
-    """A linear map at every step, steps first."""
-    inputs, grads = (part.transpose(0, 1).contiguous() for part in (call.input, call.output_grad))
+    """A linear map at every step."""
+    inputs, grads = call.input, call.output_grad
     weight, bias = f"weight_{part}{suffix}", f"bias_{part}{suffix}"
     if weight not in call.wanted:
         return {(bias,): Materialised(grads.sum(dim=1))} if bias in call.wanted else {}
