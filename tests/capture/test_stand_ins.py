@@ -219,3 +219,49 @@ def test_parametrized_weights_are_right_through_the_fallback(kind):
         model.load_state_dict(state)
         expected += rate * expected_gradients(model, batch).square().sum(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+
+
+class Used(nn.Module):
+    """A recurrent layer whose model goes on in a way that its stand-in isn't made for."""
+
+    def __init__(self, kind, how):
+        super().__init__()
+        self.before, self.how = nn.Linear(4, 4), how
+        self.layer = kind(4, 4, num_layers=2, batch_first=True)
+        if how == "tied":
+            self.layer.weight_hh_l1 = self.layer.weight_hh_l0
+
+    def forward(self, x):
+        x = self.before(x)
+        out, _ = self.layer(x)
+        if self.how == "output written to":
+            out.add_(1.0)
+        if self.how == "gone back through":
+            (slope,) = torch.autograd.grad(out.sum(), x, retain_graph=True)
+            out = out * (1 + slope.square().sum(dim=(1, 2)))[:, None, None]
+        return out.flatten(1)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("how", ["tied", "output written to", "gone back through"])
+def test_a_layer_that_is_used_in_another_way_is_right_all_the_same(kind, how):
+    model, batch = Used(kind, how).double().eval(), batch_of(rows(B, T, 4))
+    state = {name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()}
+    if how == "tied":
+        state["layer.weight_hh_l1"] = state["layer.weight_hh_l0"]
+    data = torch.utils.data.TensorDataset(*batch)
+    estimator = TracInCP(model, data, [state], loss_fn=total, learning_rates=[0.3], batch_size=3)
+    found = estimator.influence()
+    model.load_state_dict(state)
+    expected = torch.stack(
+        [
+            sum(
+                grad.square().sum()
+                for grad in torch.autograd.grad(
+                    total(model(x[None]), y[None]).sum(), list(model.parameters())
+                )
+            )
+            for x, y in data
+        ]
+    )
+    torch.testing.assert_close(found, 0.3 * expected, rtol=1e-10, atol=0)

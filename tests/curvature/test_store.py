@@ -14,7 +14,7 @@ LOSS = nn.CrossEntropyLoss(reduction="none")
 @pytest.mark.parametrize("name", ["sequence", "convolution", "embedding"])
 def test_answers_from_a_store_need_no_training_data(tmp_path, name: str) -> None:
     found = made(CASES[name])
-    curvature = EKFAC(factors=tmp_path / "factors", damping=RelativeDamping(0.2))
+    curvature = EKFAC(factors=tmp_path / "new" / "factors", damping=RelativeDamping(0.2))
     estimator = InfluenceFunction(
         found.model, found.dataset, LOSS, curvature=curvature, batch_size=4
     )
@@ -23,6 +23,10 @@ def test_answers_from_a_store_need_no_training_data(tmp_path, name: str) -> None
     stored = InfluenceFunction(found.model, tmp_path / "store", LOSS, curvature=curvature)
     torch.testing.assert_close(stored.influence(*found.queries), scores)
     torch.testing.assert_close(stored.influence(), estimator.influence())
+    # In a lower precision than the model's, of which the curvature is.
+    estimator.store_gradients(tmp_path / "lower")
+    lower = InfluenceFunction(found.model, tmp_path / "lower", LOSS, curvature=curvature)
+    torch.testing.assert_close(lower.influence(), estimator.influence(), rtol=1e-5, atol=1e-6)
     top = stored.influence(*found.queries, k=3)
     torch.testing.assert_close(top.influence_scores, scores.topk(3).values)
     asked = stored.attribute(*found.queries)

@@ -137,6 +137,10 @@ def refused(folder: Path) -> list[Any]:
         lambda: store.append(Doomed("not finite", more)),
         lambda: GradientStore.open(elsewhere, make(rows())),
         lambda: store.scores(*(part[: 2 + rank] for part in queries())),
+        lambda: build(
+            TracInCP(model, rows(), checkpoints(), loss_fn=LOSS, batch_size=3 + rank),
+            folder / "sizes",
+        ),
     ]
     said: list[Any] = [sharded._said(ask) for ask in asks]
     left = sharded._state(model)

@@ -92,10 +92,11 @@ def test_what_one_rank_can_not_do_is_an_error_on_all_and_leaves_model_and_store(
         assert "ask on every rank" in said[0]
         assert said[3].startswith("NonFiniteError: training example 19"), said[3]
         assert "their number is 2 on rank 0 and 3 on rank 1" in said[5]
-        assert said[6] == []
+        assert "the batch size is 3 on rank 0 and 4 on rank 1" in said[6]
+        assert said[7] == []
     for place, error in ((1, "NonFiniteError: training example 19"), (2, "ValueError: no row 19")):
         assert second[place].startswith(error), second[place]
         assert first[place].startswith(f"RankError: rank 1 stopped: {error}"), first[place]
     assert first[4].startswith("StoreNotFoundError"), first[4]
     assert second[4].startswith("RankError: rank 0 stopped: StoreNotFoundError"), second[4]
-    assert_same(first[7:], second[7:])
+    assert_same(first[8:], second[8:])

@@ -42,3 +42,5 @@ def test_without_damping_few_vectors_have_no_inverse():
         InputError, match=r"3 x 3 matrix of inner products of test has no inverse.*auto"
     ):
         damped_gram(gram, 0.0, examples=2, name="test")
+    with pytest.raises(InputError, match=r"test are zero for all 2 training examples"):
+        damped_gram(torch.zeros_like(gram), "auto", examples=2, name="test")

@@ -23,7 +23,7 @@ from headwater.capture.nonfinite import refuse_non_finite
 from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.precision import held_dtype
-from headwater.capture.recording import Record, Recorder, once_for_all
+from headwater.capture.recording import Record, Recorder
 from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError
 from headwater.forms import Form, Gradients, Materialised
@@ -73,8 +73,9 @@ class Capture:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, the layers are recorded and exactly the selected parameters require grad."""
-        layers = self._plan.ruled_modules()
-        with self._gathered.attached(), self._recorder.attached(layers, self._plan.stand_ins()):
+        plan = self._plan
+        recording = self._recorder.attached(plan.ruled_modules(), plan.stand_ins(), plan.is_wanted)
+        with self._gathered.attached(), recording:
             self._freeze_the_rest()
             # Said where a recomputed layer has nothing but frozen parameters in front of it.
             with catch_warnings():
@@ -134,10 +135,19 @@ class Capture:
 
     @contextmanager
     def trying(self, size: int | None) -> Iterator[None]:
-        """Within, the model computes as it does for a batch that is captured, for nothing."""
+        """Within, the model computes as it does for a batch that is captured, for nothing.
+
+        Raises:
+            PlanChanged: it can't; to be tried again.
+        """
         try:
             with self._recorder.listening(size):
                 yield
+        except RuntimeError as error:
+            change = self._plan.without_stand_ins(error)
+            if change is None:
+                raise
+            raise change from error
         finally:
             self._recorder.records = []
 
@@ -223,7 +233,8 @@ class Capture:
         if not wrong:
             return
         ruled = [name for name in wrong if name not in self._plan.fallback]
-        shared = self._looked_up_for_all(ruled, captured.batch_size)
+        owners = {self._plan.owner(name) for name in ruled}
+        shared = self._recorder.looked_up_for_all(owners, captured.batch_size)
         if shared:
             self._recorder.spread.update(shared)
             raise self._plan.changed(ruled)
@@ -256,11 +267,10 @@ class Capture:
             with self._recorder.listening(task.size(batch)):
                 total, size = task.summed(self.model, batch)
         except Exception as error:
-            if not self._recorder.spread or ran_out_of_memory(error):
+            change = None if ran_out_of_memory(error) else self._another_way(error)
+            if change is None:
                 raise
-            # A model that can't go on with an output once per example; or its own error, which
-            # will come again.
-            raise self._no_more_spread(str(error)) from error
+            raise change from error
         # The plan may have taken all that a recorded layer holds to the fallback.
         records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
@@ -276,6 +286,9 @@ class Capture:
         try:
             grads = torch.autograd.grad(total, asked, allow_unused=True)
         except RuntimeError as error:
+            change = self._plan.without_stand_ins(error)
+            if change is not None:
+                raise change from error
             if "checkpoint" not in str(error).lower():
                 raise
             ruled = [name for name in self.selection if name not in self._plan.fallback]
@@ -321,35 +334,22 @@ class Capture:
             rule = record.rule or self._plan.rule(record.module)
             return self._named(record.module, rule(call), wanted, size)
         except NotPerExample as reason:
-            if self._can_be_spread(record.module, record.args, size):
+            if self._recorder.can_be_spread(record.module, record.args, size):
                 self._recorder.spread.add(record.module)
                 raise self._plan.changed(wanted.values()) from reason
             raise self._plan.move_to_fallback(wanted.values(), str(reason)) from reason
 
-    def _can_be_spread(self, module: nn.Module, args: tuple[Any, ...], size: int) -> bool:
-        return module not in self._recorder.spread and once_for_all(args, size)
-
-    def _looked_up_for_all(self, names: list[str], size: int) -> set[nn.Module]:
-        """Tables among the parameters' layers that were asked for one list of ids for all examples.
-
-        Such as position embeddings, whose rule can't tell ids of a list as long as the batch is
-        large from one id per example.
-        """
-        owners = {self._plan.owner(name) for name in names}
-        return {
-            record.module
-            for record in self._recorder.records
-            if record.module in owners
-            and isinstance(record.module, nn.Embedding)
-            and self._can_be_spread(record.module, record.args, size)
-        }
-
-    def _no_more_spread(self, reason: str) -> PlanChanged:
+    def _another_way(self, error: Exception) -> PlanChanged | None:
+        """What to raise after a forward pass that failed, where capturing may be why."""
+        if not self._recorder.spread:
+            return self._plan.without_stand_ins(error)
+        # A model that can't go on with an output once per example; or its own error, which will
+        # come again.
         names = {
             name for module in self._recorder.spread for name in self._plan.wanted(module).values()
         }
         self._recorder.spread.clear()
-        return self._plan.move_to_fallback(names, reason)
+        return self._plan.move_to_fallback(names, str(error))
 
     def _named(
         self,

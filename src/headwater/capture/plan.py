@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headwater")
 
 
+# What autograd says of tensors that were written to, and of going back through a gradient.
+_OF_SAVED_TENSORS = ("modified by an inplace operation", "once_differentiable")
+
+
 class PlanChanged(Exception):
     """Parameters moved to the fallback; what was captured of them before doesn't count."""
 
@@ -89,8 +93,12 @@ class Plan:
         return {
             module: stand_in
             for module, stand_in in self._stand_ins.items()
-            if any(self.wanted(part) for part in module.modules())
+            if self.is_wanted(module)
         }
+
+    def is_wanted(self, module: nn.Module) -> bool:
+        """Whether rules are asked for anything in a module."""
+        return any(self.wanted(part) for part in module.modules())
 
     def owner(self, name: str) -> nn.Module | None:
         """The module of a parameter that belongs to one module alone."""
@@ -103,6 +111,21 @@ class Plan:
         self.add_to_fallback(moved)
         logger.info("%s: per-example gradients through torch.func (%s)", listed(moved), reason)
         return PlanChanged(listed(moved))
+
+    def without_stand_ins(self, error: Exception) -> PlanChanged | None:
+        """Moves what stand-ins hold to the fallback, after an error that they may be the cause of.
+
+        What the layer itself would save for its backward pass is not what a stand-in saves: a model
+        may go back twice, or write to what went in or came out.
+
+        Returns:
+            what to raise; None where it is no such error.
+        """
+        if not any(said in str(error) for said in _OF_SAVED_TENSORS):
+            return None
+        parts = [part for module in self.stand_ins() for part in module.modules()]
+        names = [name for part in parts for name in self.wanted(part).values()]
+        return self.move_to_fallback(names, str(error)) if names else None
 
     def add_to_fallback(self, names: Iterable[str]) -> None:
         """Moves parameters of which it is known that no rule fits them."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
     from headwater.capture.registry import Rule
     from headwater.capture.stand_in import StandIn
@@ -68,16 +68,25 @@ class Recorder:
 
     @contextmanager
     def attached(
-        self, modules: Iterable[nn.Module], stand_ins: Mapping[nn.Module, StandIn]
+        self,
+        modules: Iterable[nn.Module],
+        stand_ins: Mapping[nn.Module, StandIn],
+        is_wanted: Callable[[nn.Module], bool],
     ) -> Iterator[None]:
-        """Within, the modules have the recorder's hook, and others compute by their stand-ins."""
+        """Within, the modules have the recorder's hook, and others compute by their stand-ins.
+
+        Args:
+            modules: whose calls are recorded.
+            stand_ins: by module.
+            is_wanted: whether a module's stand-in is still asked for.
+        """
         # Before the user's own hooks: those may put something else in the output's place.
         handles = [
             module.register_forward_hook(self._record, with_kwargs=True, prepend=True)
             for module in modules
         ]
         for module, stand_in in stand_ins.items():
-            module.forward = partial(self._stand_in, module, stand_in)
+            module.forward = partial(self._stand_in, module, stand_in, is_wanted)
         try:
             yield
         finally:
@@ -99,6 +108,24 @@ class Recorder:
             yield
         finally:
             self._listening = False
+
+    def can_be_spread(self, module: nn.Module, args: tuple[Any, ...], size: int | None) -> bool:
+        """Whether a module called once for a batch of some size may be repeated per example."""
+        return module not in self.spread and once_for_all(args, size)
+
+    def looked_up_for_all(self, modules: Set[nn.Module | None], size: int) -> set[nn.Module]:
+        """Tables among some modules that were asked for one list of ids for all examples.
+
+        Such as position embeddings, whose rule can't tell ids of a list as long as the batch is
+        large from one id per example.
+        """
+        return {
+            record.module
+            for record in self.records
+            if record.module in modules
+            and isinstance(record.module, nn.Embedding)
+            and self.can_be_spread(record.module, record.args, size)
+        }
 
     def _record(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if not self._listening:
@@ -139,9 +166,16 @@ class Recorder:
         own = not self.overwritten or part.untyped_storage().data_ptr() not in self.overwritten
         return part.detach() if own else part.detach().clone()
 
-    def _stand_in(self, module: nn.Module, stand_in: StandIn, *args: Any, **kwargs: Any) -> Any:
+    def _stand_in(
+        self,
+        module: nn.Module,
+        stand_in: StandIn,
+        is_wanted: Callable[[nn.Module], bool],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         output = NotImplemented
-        if self._listening:
+        if self._listening and is_wanted(module):
             output = stand_in(module, self._note, *args, **kwargs)
         return type(module).forward(module, *args, **kwargs) if output is NotImplemented else output
 

@@ -69,7 +69,7 @@ class KroneckerFit:
         return {
             "the estimator": self.training.name,
             "what is computed": "EK-FAC" if self.corrected else "K-FAC",
-            "the number of draws": len(self.tasks),
+            "the draws": [getattr(task, "seed", None) for task in self.tasks],
             "the number of training examples": self.training.data.count,
             "the number of checkpoints": self.training.series.count,
             "the selected parameters": self.training.selection,

@@ -32,7 +32,7 @@ class SampledTask(Task):
     def __init__(self, task: Task, likelihood: Likelihood, seed: int) -> None:
         self._task = task
         self._likelihood = likelihood
-        self._seed = seed
+        self.seed = seed
 
     def numbered(self, batch: Any, start: int, size: int, device: torch.device) -> dict[str, Any]:
         """A batch of the task's whose first example has place `start`, as this task reads it."""
@@ -41,7 +41,7 @@ class SampledTask(Task):
     def losses(self, model: nn.Module, batch: Any) -> Float[Tensor, " B"]:
         inner, index = batch["batch"], batch["index"]
         outputs = outputs_of(self._task, model, inner)
-        drawn = self._likelihood.draw(outputs.detach(), inner, index, self._seed)
+        drawn = self._likelihood.draw(outputs.detach(), inner, index, self.seed)
         return (drawn * outputs).reshape(len(outputs), -1).sum(dim=1)
 
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:

@@ -94,7 +94,7 @@ class Ranks:
             dist.monitored_barrier(group, timeout=_PATIENCE, wait_all_ranks=True)
         except RuntimeError as error:
             raise RankError(
-                f"not every rank of the process group came to this answer within "
+                f"a rank of the process group has ended, or didn't come to this answer within "
                 f"{_PATIENCE.seconds} s; ask on every rank, or on one of them within "
                 f"headwater.distributed.alone() ({_first_line(error)})"
             ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,8 @@ class Session:
         """
         # What a pass that was broken off may have left.
         self._capture.abreast = None
+        if self._in_step is not None:
+            self._in_step.same({"the batch size": self._data.batch_size})
         self.batch_size = batch_size or self._choose_batch_size(extra_numbers)
         if self._ranks is not None:
             # The first rank's: what it is by memory may differ.
@@ -276,14 +278,16 @@ class Session:
             return 1
 
         def fitting(batch: Any) -> int:
-            return fitting_batch_size(
-                self.task,
-                self._model,
-                batch,
-                extra_numbers=self._capture.fallback_numbers + extra_numbers,
-                budget=self._budget,
-                within=self._capture.trying(self.task.size(batch)),
-            )
+            while True:
+                with suppress(PlanChanged):
+                    return fitting_batch_size(
+                        self.task,
+                        self._model,
+                        batch,
+                        extra_numbers=self._capture.fallback_numbers + extra_numbers,
+                        budget=self._budget,
+                        within=self._capture.trying(self.task.size(batch)),
+                    )
 
         def fewer(count: int) -> Any:
             return borrow(self._data.sample(count), self._device)

@@ -64,11 +64,17 @@ def damped_gram(
     damped = gram.clone()
     damped.diagonal().add_(amount)
     factor, failed = torch.linalg.cholesky_ex(damped)
+    if int(failed) and not gram.any():
+        raise InputError(
+            f"{name} are zero for all {examples} training examples, so that "
+            f"damping='auto', a share of their size, is zero too; leave it out (layers=[...]), or "
+            f"give a damping"
+        )
     if int(failed):
         raise InputError(
             f"the {len(gram)} x {len(gram)} matrix of inner products of {name} has no inverse at "
             f"damping={damping!r}: that takes {len(gram)} independent gradients, and the "
-            f"{examples} training examples have fewer; leave damping at 'auto', raise it, or lower "
+            f"{examples} training examples have fewer; set damping to 'auto', raise it, or lower "
             f"dim"
         )
     return DampedGram(factor, amount)

@@ -81,11 +81,13 @@ def _layer(
     module: nn.RNNBase, note: Note, x: Float[Tensor, "B T I"], h: Tensor, c: Tensor, suffix: str
 ) -> tuple[Float[Tensor, "B T H"], Tensor, Tensor]:
     """One layer in one direction: outputs of all steps, and the last state."""
-    weights = dict(module.named_parameters(recurse=False))
+    # Tied ones have several names, of which `named_parameters` tells the first.
+    weights: dict[str, Any] = module._parameters
     bias_ih, bias_hh = (weights.get(f"bias_{part}{suffix}") for part in ("ih", "hh"))
     has_own_bias = isinstance(module, nn.GRU)
-    both = bias_ih is not None and bias_hh is not None and not has_own_bias
-    added = bias_ih + bias_hh if both else bias_ih  # type: ignore[operator]
+    added = bias_ih
+    if not has_own_bias and bias_ih is not None and bias_hh is not None:
+        added = bias_ih + bias_hh
     from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], added)
     if not from_inputs.requires_grad:
         from_inputs.requires_grad_()

@@ -123,6 +123,8 @@ def checkpoints_binding(
     digests: list[str] = []
     rates: list[float | dict[str, float]] = []
     losses = []
+    if ranks is not None:
+        ranks.same({"the batch size": parts.data.batch_size})
     batches = None if sample is None else parts.data.batched(sample)
     together = ranks or Together(None)
     with borrowed(parts.net, in_step=True), closing(parts.series.visit()) as visits:

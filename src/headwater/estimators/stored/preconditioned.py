@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.curvature.preconditioned import Preconditioned
 from headwater.estimators.by_stream import ByStream
 from headwater.estimators.stored.from_store import FromStore
+from headwater.estimators.stored.snapshot import like_queries
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class StoredPreconditioned(ByStream):
         return self._snapshot._answers.into(
             sink,
             lambda _, part: inverse.quadratic(inverse.aligned(part, 0))[None],
-            self._snapshot._like,
+            like_queries(self._snapshot._parts),
             rows=1,
             asked="preconditioned self-influence",
         )

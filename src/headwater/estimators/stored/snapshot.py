@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from headwater.capture import Capture, PlanChanged
+from headwater.capture.precision import held_dtype
 from headwater.distributed import Together
 from headwater.errors import InputError
 from headwater.estimators.query_batches import query_batches
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from headwater.forms import Gradients
     from headwater.store import Manifest, Shard
     from headwater.tasks import Task
+
+
+def like_queries(parts: Streamed) -> Tensor:
+    """An empty tensor of the dtype that queries' gradients have, whatever the store keeps."""
+    named = dict(parts.net.named_parameters())
+    return torch.empty(0, dtype=held_dtype(named[name] for name in parts.selection))
 
 
 class Snapshot:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from headwater.capture.precision import held_dtype
 from headwater.errors import InputError
 from headwater.estimators.question import Question
 from headwater.estimators.stored.answers import StoreTopK
-from headwater.estimators.stored.snapshot import Snapshot
+from headwater.estimators.stored.snapshot import Snapshot, like_queries
 from headwater.estimators.vectors import VectorAnswers, VectorParts
 from headwater.query import TopK
 
@@ -67,18 +66,12 @@ class ShardVectors:
         return filled
 
 
-def _like_queries(parts: VectorParts) -> Tensor:
-    """An empty tensor of the dtype that queries' vectors have, whatever the store keeps."""
-    named = dict(parts.net.named_parameters())
-    return torch.empty(0, dtype=held_dtype(named[name] for name in parts.selection))
-
-
 class VectorSnapshot(Snapshot):
     """A snapshot of a store that was built from an estimator of `VectorParts`."""
 
     def __init__(self, parts: VectorParts, manifest: Manifest, shards: Sequence[Shard]) -> None:
         super().__init__(parts, manifest, shards)
-        source = ShardVectors(shards, _like_queries(parts))
+        source = ShardVectors(shards, like_queries(parts))
         self._by_vectors = VectorAnswers(parts, source, manifest.live)
 
     def scores(self, task: Task, batch: Any) -> Float[Tensor, "Q N"]:
