@@ -14,7 +14,7 @@ LOSS = nn.CrossEntropyLoss(reduction="none")
 @pytest.mark.parametrize("name", ["sequence", "convolution", "embedding"])
 def test_answers_from_a_store_need_no_training_data(tmp_path, name: str) -> None:
     found = made(CASES[name])
-    curvature = EKFAC(factors=tmp_path / "new" / "factors", damping=RelativeDamping(0.2))
+    curvature = EKFAC(factors=tmp_path / "factors", damping=RelativeDamping(0.2))
     estimator = InfluenceFunction(
         found.model, found.dataset, LOSS, curvature=curvature, batch_size=4
     )

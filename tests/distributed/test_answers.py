@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
 
 from headwater.engine.looks import Looks
 from tests.distributed import jobs
+from tests.distributed.in_ranks import in_ranks
 
-
-def run(job, size, folder):
-    """What every rank got; None of one that didn't come to an end."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.distributed.jobs", job, str(rank), str(size), folder],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [process.communicate(timeout=120)[1] for process in processes]
-    found = []
-    for rank, text in enumerate(told):
-        path = folder / f"rank-{rank}.pt"
-        assert path.exists() or "killed" in job, text
-        found.append(torch.load(path) if path.exists() else None)
-    return found
+run = partial(in_ranks, jobs)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
 
 from tests.distributed import sharded
+from tests.distributed.in_ranks import in_ranks
 
 pytestmark = pytest.mark.end_to_end
 
-
-def run(jobs, size, folder):
-    """What every rank got, by job; None of a rank that didn't come to an end."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.distributed.sharded", jobs]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), folder],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [process.communicate(timeout=240)[1] for process in processes]
-    found = []
-    for rank, text in enumerate(told):
-        path = folder / f"rank-{rank}.pt"
-        assert path.exists() or jobs.startswith("killed"), text
-        found.append(torch.load(path) if path.exists() else None)
-    return found
+run = partial(in_ranks, sharded)
 
 
 @pytest.fixture(scope="module")

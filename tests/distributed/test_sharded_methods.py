@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from tests.distributed import sharded_methods as jobs
+from tests.distributed.in_ranks import in_ranks
 
 # Of scores in float64: sums over examples in another order, through an eigendecomposition.
 TOLERANCE = 1e-9
@@ -28,22 +25,7 @@ def expected(tmp_path_factory):
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("size", [2, 3])
 def test_ranks_that_share_a_model_have_the_answers_of_a_whole_one(size, expected, tmp_path):
-    command = [sys.executable, "-m", "tests.distributed.sharded_methods", "answers"]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), tmp_path],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in processes]
-    found = []
-    for rank, text in enumerate(told):
-        path = tmp_path / f"rank-{rank}.pt"
-        assert path.exists(), text
-        found.append(torch.load(path))
+    found = in_ranks(jobs, "answers", size, tmp_path)
     for rank, got in enumerate(found):
         assert not isinstance(got, str), got
         answers, (odd, afterwards, left) = got

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
 
 from headwater import GradientStore
 from tests.distributed import sharded_stores as jobs
+from tests.distributed.in_ranks import in_ranks
 from tests.distributed.test_store import assert_same
 
 pytestmark = pytest.mark.end_to_end
 
-
-def run(job, size, folder):
-    """What every rank got; None of one that was killed."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.distributed.sharded_stores", job]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), folder],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in processes]
-    found = []
-    for rank, text in enumerate(told):
-        path = folder / f"rank-{rank}.pt"
-        assert path.exists() or job == "killed", text
-        found.append(torch.load(path) if path.exists() else None)
-    return found
+run = partial(in_ranks, jobs)
 
 
 @pytest.fixture(scope="module")

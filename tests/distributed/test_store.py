@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,38 +12,15 @@ import torch
 from headwater import GradientStore, StoreIncompleteError, StoreLockedError
 from headwater.store import StoreFolder
 from tests.distributed import store_jobs as jobs
+from tests.distributed.in_ranks import in_ranks
 
 pytestmark = pytest.mark.end_to_end
 
 
 def run(job, size, folder):
     """What every rank got, None of one that was killed; and how long it took."""
-    folder.mkdir(exist_ok=True)
     begun = time.monotonic()
-    processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.distributed.store_jobs",
-                job,
-                str(rank),
-                str(size),
-                folder,
-            ],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in processes]
-    found = []
-    for rank, text in enumerate(told):
-        path = folder / f"rank-{rank}.pt"
-        assert path.exists() or job == "killed", text
-        found.append(torch.load(path) if path.exists() else None)
-    return found, time.monotonic() - begun
+    return in_ranks(jobs, job, size, folder), time.monotonic() - begun
 
 
 def assert_same(found, expected, name=""):

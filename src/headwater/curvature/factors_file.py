@@ -49,7 +49,7 @@ def write_factors(path: Path, spectra: Spectra, binding: Mapping[str, Any]) -> N
     """Writes the file; it is whole, or as it was before.
 
     Args:
-        path: of the file; its folder is made.
+        path: of the file, in a folder that exists.
         spectra: by block.
         binding: what they were made of, ready for JSON.
 
@@ -76,7 +76,6 @@ def write_factors(path: Path, spectra: Spectra, binding: Mapping[str, Any]) -> N
     contents = {"version": _VERSION, "binding": dict(binding), "blocks": blocks}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
             temporary,

@@ -29,10 +29,10 @@ def opened(path: str | Path, estimator: Any) -> tuple[Path, Streamed, Manifest]:
         path: the store's; one at a URL is copied.
         estimator: what it has to be of; see `GradientStore.open`, which says what is raised.
     """
+    folder = StoreFolder(path_of(path))
     # What no store was built from has no model, perhaps; that it isn't, is said of its parts.
     model = parts_of(estimator, None).net
     with Together.sharing(model, {"what is done": "a store is opened"}) as ranks:
-        folder = StoreFolder(path_of(path))
         manifest = complete_manifest(folder)
         if ranks is not None:
             ranks.same({"the store": manifest.binding_digest})
