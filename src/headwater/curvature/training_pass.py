@@ -166,17 +166,15 @@ class TrainingPass:
             try:
                 for start, batch in self._all(session, bar, None):
                     found = self._of_batch(session, task, batch, start)
-                    is_own = session.is_dealt(start)
-                    odd = False
+                    is_own = session.is_dealt(start) or not ranks.rank
                     with together.step():
-                        if is_own or not ranks.rank:
-                            count += found.batch_size
-                            try:
+                        try:
+                            if is_own:
                                 use(found)
-                            except OtherKind:
-                                odd = True
-                    if any(together.told(odd)):
-                        raise StartAnew
+                                count += found.batch_size
+                        except OtherKind as kind:
+                            together.start_anew(None)
+                            raise StartAnew from kind
             except PlanChanged:
                 self.same_plan(ranks)
                 raise

@@ -78,7 +78,7 @@ class Together:
         try:
             yield
             self.told(None)
-        except RankError:
+        except (RankError, StartAnew):
             raise
         except Exception as error:
             if error is not self._failure:

@@ -11,7 +11,6 @@ from headwater.engine.deal import Deal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from headwater.distributed import Together
     from headwater.engine.session import Session
     from headwater.engine.spans import Numbered
     from headwater.engine.visiting import Recorded, Visiting
@@ -79,22 +78,7 @@ class DealingInStep(Dealing):
 
     Ranks compute a batch each at the same time as long as a turn has a whole run for each of them.
     What is left all compute, and each keeps its own.
-
-    Args:
-        session, visiting, begun, keep: as for `Dealing`.
-        together: the ranks.
     """
-
-    def __init__(
-        self,
-        session: Session,
-        visiting: Visiting,
-        begun: Iterable[Numbered],
-        keep: Callable[[Recorded], list[Gradients]],
-        together: Together,
-    ) -> None:
-        super().__init__(session, visiting, begun, keep)
-        self._together = together
 
     def recorded(self, deal: Deal) -> Iterator[Kept]:
         # One rank would have computed it, and the others another batch.
@@ -103,10 +87,10 @@ class DealingInStep(Dealing):
         whole = max(0, self._session.may_be_abreast() - deal.first) // turn
         if whole:
             own = self._session.dealt(deal)
-            for start, batch in self._session.abreast(self._together, own, whole * deal.run):
+            for start, batch in self._session.abreast(own, whole * deal.run):
                 yield self._computed(start, batch)
         left = self._session.dealt(Deal(first=deal.first + whole * turn))
-        yield from self._by_all(deal, self._session.read_by_all(self._together, left))
+        yield from self._by_all(deal, self._session.read_by_all(left))
 
     def _by_all(self, deal: Deal, batches: Iterator[Numbered]) -> Iterator[Kept]:
         """A rank's own of the batches that all compute, turn by turn.

@@ -110,7 +110,7 @@ class GradientPass:
         several = None if together.size == 1 else together
         if several is not None and is_sharded(self._model):
             with self._session(batch_size, in_step=several) as (session, visiting, batches):
-                yield DealingInStep(session, visiting, batches, keep, several)
+                yield DealingInStep(session, visiting, batches, keep)
         else:
             with self._session(batch_size, ranks=several) as (session, visiting, batches):
                 begun = batches if several is None else session.dealt(Deal())
@@ -124,8 +124,12 @@ class GradientPass:
         ranks: Together | None = None,
         in_step: Together | None = None,
     ) -> Iterator[tuple[Session, Visiting, Iterable[Numbered]]]:
-        # What follows from it has to be the same on ranks that share weights.
-        budget = self._budget if in_step is None else min(in_step.told(self._budget))
+        assert self._series.count is not None, "of a generator nothing is begun"
+        budget, weights = self._budget, weights_nbytes(self._model)
+        if in_step is not None:
+            # What follows from them has to be the same on ranks that share weights.
+            budgets, parts = zip(*in_step.told((budget, weights)), strict=True)
+            budget, weights = min(budgets), max(parts)
         session = Session(
             self._model,
             self._capture,
@@ -137,14 +141,11 @@ class GradientPass:
             ranks=ranks,
             in_step=in_step,
         )
-        weights = weights_nbytes(self._model)
-        if in_step is not None:
-            weights = max(in_step.told(weights))
         visiting = Visiting(
             self._model,
             self._series,
             session,
-            is_resident=(self._series.count or 0) * weights <= budget // 2,
+            is_resident=self._series.count * weights <= budget // 2,
             kind=self._kind,
         )
         with self._capture.attached(), closing(self._series.visit()) as visits:

@@ -165,7 +165,6 @@ class Run:
             "the number of checkpoints": self._series.count,
             "the selected parameters": self._selection,
             "whether the model is sharded": is_sharded(self._model),
-            "the batch size": self._data.batch_size if is_sharded(self._model) else None,
             "_budget": self._budget,
             "the first queries' digest": digest_of_queries(quantity),
         }

@@ -154,7 +154,7 @@ class Session:
             self.batch_size = self._ranks.agreed(self.batch_size)
         batches = self._numbered(self._data.batches(self.batch_size))
         if self._in_step is not None:
-            batches = self.read_by_all(self._in_step, batches)
+            batches = self.read_by_all(batches)
         head = next(batches, None)
         if self._in_step is not None and head is not None:
             self._in_step.same({"the first batch's digest": data_fingerprint(None, [head[1]])})
@@ -195,8 +195,10 @@ class Session:
         full = self._data.full_batches(self.batch_size)
         return 0 if full is None or self._capture.fallback else full
 
-    def abreast(self, ranks: Together, own: Iterator[Numbered], rounds: int) -> Iterator[Numbered]:
+    def abreast(self, own: Iterator[Numbered], rounds: int) -> Iterator[Numbered]:
         """A batch each for the ranks of a sharded model, round by round."""
+        ranks = self._in_step
+        assert ranks is not None, "a whole model's ranks don't wait for one another"
         for _ in range(rounds):
             with ranks.step():
                 start, batch = next(own)
@@ -211,15 +213,16 @@ class Session:
         """This rank's batches of whole rounds, then those that all ranks compute."""
         if self.rounds:
             own = self.dealt(Deal(ranks.rank, ranks.size))
-            yield from self.abreast(ranks, own, self.rounds)
+            yield from self.abreast(own, self.rounds)
             left = self.dealt(Deal(first=self.rounds * ranks.size))
         else:
             left = self._numbered(self._data.batches(self.batch_size))
-        yield from self.read_by_all(ranks, left)
+        yield from self.read_by_all(left)
 
-    @staticmethod
-    def read_by_all(ranks: Together, batches: Iterator[Numbered]) -> Iterator[Numbered]:
-        """Batches that every rank reads; one that a rank can't read is an error on all."""
+    def read_by_all(self, batches: Iterator[Numbered]) -> Iterator[Numbered]:
+        """Batches that every rank of a sharded model reads; what one can't is an error on all."""
+        ranks = self._in_step
+        assert ranks is not None, "a whole model's ranks don't wait for one another"
         while True:
             with ranks.step():
                 found = next(batches, None)

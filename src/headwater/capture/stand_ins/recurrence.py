@@ -83,13 +83,12 @@ class LSTMRecurrence(Function):
             torch.mul(dh, curved[t], out=part)
             _sigmoid_backward(part, o, grad_input=o)
             torch.mul(dc, cells[t], out=part)
-            torch.mul(dc, g, out=other)
-            # Both before either gate is overwritten.
-            di, dg = other, dc * i
+            # Gates i and g meet in the cell: both products before either is written over.
+            at_i, at_g = torch.mul(dc, g, out=other), dc * i
             dc *= f
             _sigmoid_backward(part, f, grad_input=f)
-            _sigmoid_backward(di, i, grad_input=i)
-            _tanh_backward(dg, g, grad_input=g)
+            _sigmoid_backward(at_i, i, grad_input=i)
+            _tanh_backward(at_g, g, grad_input=g)
             torch.mm(z, weight, out=dh)
         return activated, None, dh, dc
 
@@ -141,7 +140,7 @@ class GRURecurrence(Function):
             dh = dh + out_grad[:, t]
             kept = dh * z
             dz = (states[t] - n).mul_(dh)
-            dn = torch.lerp(dh, torch.zeros_like(dh), z)
+            dn = (1 - z).mul_(dh)
             _sigmoid_backward(dz, z, grad_input=z)
             _tanh_backward(dn, n, grad_input=n)
             torch.mul(n, r, out=from_states[:, t, 2 * width :])

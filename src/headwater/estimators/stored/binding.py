@@ -56,10 +56,15 @@ _DIFFERENCES = {
 }
 
 
-def complete_manifest(folder: StoreFolder) -> Manifest:
+def complete_manifest(folder: StoreFolder, ranks: Together | None = None) -> Manifest:
     """The manifest of a store that is ready for queries.
 
+    Args:
+        folder: the store's.
+        ranks: those that share a sharded model's weights, all of which have to see it.
+
     Raises:
+        InputError: a rank sees another store.
         StoreNotFoundError: there is no store.
         StoreIncompleteError: its build was interrupted.
     """
@@ -69,6 +74,8 @@ def complete_manifest(folder: StoreFolder) -> Manifest:
             f"the build of {folder.path} was interrupted after {manifest.live} examples; "
             f"GradientStore.build(estimator, path) goes on with it"
         )
+    if ranks is not None:
+        ranks.same({"the store": manifest.binding_digest})
     return manifest
 
 

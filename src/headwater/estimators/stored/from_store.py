@@ -98,9 +98,7 @@ class FromStore:
         with Together.sharing(
             parts.net, {"what is asked": "whether a store is this model's"}
         ) as ranks:
-            manifest = complete_manifest(folder)
-            if ranks is not None:
-                ranks.same({"the store": manifest.binding_digest})
+            manifest = complete_manifest(folder, ranks)
             given = model_binding(parts)
             if not without_checkpoints:
                 given |= checkpoints_binding(parts, ranks=ranks)

@@ -33,9 +33,7 @@ def opened(path: str | Path, estimator: Any) -> tuple[Path, Streamed, Manifest]:
     # What no store was built from has no model, perhaps; that it isn't, is said of its parts.
     model = parts_of(estimator, None).net
     with Together.sharing(model, {"what is done": "a store is opened"}) as ranks:
-        manifest = complete_manifest(folder)
-        if ranks is not None:
-            ranks.same({"the store": manifest.binding_digest})
+        manifest = complete_manifest(folder, ranks)
         stored = manifest.binding
         parts = parts_of(estimator, form_from_name(stored["form"]))
         form = form_of(parts, stored["form"])
