@@ -160,14 +160,22 @@ def test_scores_are_sums_over_groups_of_layers(budget):
     assert_close(estimator.influence(), expected_self_influence())
 
 
-def test_each_layer_alone_is_as_far_as_it_is_divided():
+def test_each_output_alone_is_as_far_as_a_layer_is_divided():
+    """At the least: of each layer, what goes into it, and the gradient at one of its outputs."""
     plan = plan_of(make(memory_budget=1))
-    assert len(plan.groups) == len(estimator_layers()) == 4
+    weights = [p for name, p in model().named_parameters() if name.endswith("weight")]
+    assert len(plan.groups) == sum(len(weight) for weight in weights) == 17
     assert all(len(group) == 1 for group in plan.groups)
+    assert plan.divided == len(weights) == 4
+    assert plan.held == 2 * 8 * max(weight.shape[1] + 1 for weight in weights)
 
 
-def estimator_layers():
-    return {name.rpartition(".")[0] for name, _ in model().named_parameters()}
+def test_a_layer_that_fits_is_whole_beside_one_that_does_not():
+    plan = plan_of(make(memory_budget=300))
+    assert plan.held <= 150
+    assert 0 < plan.divided < 4
+    whole = [block for group in plan.groups for block, part in group.items() if part is None]
+    assert len(whole) == 4 - plan.divided
 
 
 def test_cosines_are_not_divided_by_layers_and_are_what_they_were():
@@ -204,3 +212,18 @@ def test_data_in_memory_is_read_once_where_more_would_accumulate_than_is_spared(
 def test_data_in_memory_is_read_once_where_little_is_held(orders):
     assert_close(make().influence(*QUERIES), expected_scores())
     assert orders == ["_resident"]
+
+
+def test_a_budget_that_takes_many_passes_is_told_with_one_that_takes_a_single_one(caplog):
+    small = make(memory_budget=120)
+    plan = plan_of(small)
+    assert_close(small.influence(*QUERIES), expected_scores())
+    (told,) = [record.getMessage() for record in caplog.records if "gone over" in record.msg]
+    assert "a memory_budget of 120 bytes" in told
+    assert f"gone over {plan.passes} times" in told
+    assert f"from {plan.enough:,} bytes on" in told
+    caplog.clear()
+    enough = make(memory_budget=plan.enough)
+    assert plan_of(enough).passes == 1
+    assert_close(enough.influence(*QUERIES), expected_scores())
+    assert not caplog.records

@@ -1,11 +1,17 @@
 """TracInCP over the whole table of architectures, against autograd one example at a time."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from headwater import InputError, TracInCP
+from headwater.engine import work_plan
+from headwater.forms.gradients import Block
 from tests.architectures.architecture import N_TRAIN, RATES, Architecture, Reduced
 from tests.architectures.zoo import ARCHITECTURES
 
@@ -25,10 +31,12 @@ def estimator(
     dtype: torch.dtype = torch.float64,
     reduction: str = "none",
     batch_size: int = 3,
+    **further: Any,
 ) -> TracInCP:
     source = architecture.source(dtype, batch_size)
     loss = architecture.loss if reduction == "none" else Reduced(architecture.loss, reduction)
     options = {} if isinstance(source, DataLoader) else {"batch_size": batch_size}
+    options |= further
     return TracInCP(
         architecture.model(dtype),
         source,
@@ -97,3 +105,35 @@ def test_each_query_alone_scores_as_among_others(architecture):
     for q, (single, target) in enumerate(architecture.examples(inputs, targets)):
         scores = tracin.influence(single, target)
         assert_scores_close(scores, expected[q : q + 1], 1e-10)
+
+
+def halves_of(groups: Iterable[work_plan.Group]) -> tuple[work_plan.Group, ...]:
+    """Half of every layer's outputs, then the other half."""
+    parts: dict[Block, list[Any]] = {}
+    for block, part in (item for group in groups for item in group.items()):
+        parts.setdefault(block, []).append(part)
+    halves: tuple[dict[Block, Any], ...] = ({}, {})
+    for block, own in parts.items():
+        divided = [None] if own[0] is None else replace(own[0], stop=own[-1].stop).parted(2)
+        for half, part in zip(halves, divided, strict=False):
+            half[block] = part
+    return halves
+
+
+def test_scores_are_sums_over_parts_of_layers(architecture, monkeypatch):
+    whole_groups = work_plan._groups
+
+    def in_halves(*args: Any) -> Any:
+        groups, held = whole_groups(*args)
+        return halves_of(groups), held
+
+    monkeypatch.setattr(work_plan, "_groups", in_halves)
+    tracin = estimator(architecture, memory_budget=1)
+    inputs, targets = queries(architecture)
+    try:
+        scores = tracin.influence(inputs, targets)
+    except InputError:
+        assert architecture.batch_dim != 0
+        return
+    assert_scores_close(scores, reference(architecture.name).scores, TOLERANCE[torch.float64])
+    assert tracin._streamed.plan(tracin._question(inputs, targets)).divided

@@ -78,6 +78,7 @@ class ReportOfCheck:
                 "batch_size": self.plan.batch_size,
                 "queries_at_once": self.plan.rows_at_once,
                 "groups_of_layers": len(self.plan.groups),
+                "layers_divided_by_outputs": self.plan.divided,
                 "checkpoints_resident": self.plan.resident,
                 "held": int(self.plan.held),
                 "passes_over_the_training_data": self._passes(),
@@ -192,7 +193,7 @@ class ReportOfCheck:
             "queries": f"{plan.rows_at_once} of {plan.rows} at once",
             "layers": "all at once"
             if groups == 1
-            else f"{groups} groups of them, one after another",
+            else f"{groups} groups of them, one after another{self._of_outputs()}",
             "checkpoints": "all in memory" if plan.resident else "one after another",
             "held": nbytes(float(f"{plan.held:.2g}")) + " of queries' gradients",
             "data": f"read {'once' if self._passes() == 1 else f'{self._passes():,} times'}",
@@ -202,11 +203,17 @@ class ReportOfCheck:
         if self._passes() > self.checkpoints:
             click.echo(
                 wrapped(
-                    "A larger memory_budget, or fewer queries at a time, has the data read less "
-                    "often.",
+                    f"From a memory_budget of {nbytes(plan.enough)} on, or with fewer queries at "
+                    f"a time, the data is read less often.",
                     indent=2,
                 )
             )
+
+    def _of_outputs(self) -> str:
+        divided = self.plan.divided
+        if not divided:
+            return ""
+        return f"; {counted(divided, 'layer')} by {'its' if divided == 1 else 'their'} outputs"
 
     def _show_costs(self) -> None:
         click.echo("What will it cost?")

@@ -15,6 +15,7 @@ import psutil
 import torch
 from torch import distributed as dist
 
+from headwater.distributed.keep_alive import addresses_in, keep_alive, own_addresses
 from headwater.errors import InputError, RankError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class _Place:
     host: str
     pid: int
     begun: float
+    addresses: frozenset[str]
 
 
 class Ranks:
@@ -89,7 +91,6 @@ class Ranks:
             InputError: the ranks are asked different things.
         """
         group = self._group()
-        me = _Place(socket.gethostname(), os.getpid(), psutil.Process().create_time())
         try:
             dist.monitored_barrier(group, timeout=_PATIENCE, wait_all_ranks=True)
         except RuntimeError as error:
@@ -98,9 +99,13 @@ class Ranks:
                 f"{_PATIENCE.seconds} s; ask on every rank, or on one of them within "
                 f"headwater.distributed.alone() ({_first_line(error)})"
             ) from error
+        # All are connected by now.
+        begun = psutil.Process().create_time()
+        me = _Place(socket.gethostname(), os.getpid(), begun, own_addresses())
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, (me, dict(facts)), group=group)
         self._places = [place for place, _ in found]
+        keep_alive({address for place in self._places for address in place.addresses})
         told: list[dict[str, Any]] = [each for _, each in found]
         refuse_differences(told)
         return told
@@ -115,7 +120,7 @@ class Ranks:
         try:
             dist.all_gather(found, tensor, group=self._group())
         except RuntimeError as error:
-            raise self.missing() from error
+            raise self.missing(error) from error
         return found
 
     def summed(self, tensor: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class Ranks:
         try:
             dist.all_reduce(total, group=self._group())
         except RuntimeError as error:
-            raise self.missing() from error
+            raise self.missing(error) from error
         return total.to(tensor.device)
 
     def told_by(self, rank: int, tensor: Tensor) -> Tensor:
@@ -141,7 +146,7 @@ class Ranks:
         try:
             dist.broadcast(found, rank, group=self._group())
         except RuntimeError as error:
-            raise self.missing() from error
+            raise self.missing(error) from error
         return found.to(tensor.device)
 
     def by_the_first(self, work: Callable[[], object]) -> None:
@@ -168,7 +173,7 @@ class Ranks:
         try:
             dist.all_gather_object(found, thing, group=self._group())
         except RuntimeError as error:
-            raise self.missing() from error
+            raise self.missing(error) from error
         return found
 
     def _group(self) -> Any:
@@ -181,25 +186,36 @@ class Ranks:
             _made = (world, dist.new_group(backend="gloo"))
         return _made[1]
 
-    def missing(self) -> RankError:
-        """What to raise where ranks died: which, as far as can be seen from this host."""
+    def missing(self, error: BaseException) -> RankError:
+        """What to raise where ranks died: which, as far as can be seen from this host.
+
+        Args:
+            error: a collective's.
+        """
         here = socket.gethostname()
-        dead: list[int] = []
-        elsewhere: list[str] = []
-        for rank, place in enumerate(self._places):
-            if place.host != here:
-                elsewhere.append(f"{rank} on {place.host}")
-            elif rank != self.rank and _died(place):
-                dead.append(rank)
+        others = [(rank, place) for rank, place in enumerate(self._places) if rank != self.rank]
+        dead = tuple(rank for rank, place in others if place.host == here and _died(place))
         if dead:
             named = ", ".join(map(str, dead))
             return RankError(
-                f"rank {named} died; what it was to compute is missing",
-                ranks=tuple(dead),
+                f"rank {named} died; what it was to compute is missing", ranks=dead, died=True
+            )
+        spoken_of = addresses_in(str(error)) - self._places[self.rank].addresses
+        lost = [(rank, place) for rank, place in others if place.addresses & spoken_of]
+        if lost:
+            return RankError(
+                f"rank {_with_hosts(lost)} died or can't be reached any more; what it was to "
+                f"compute is missing ({_first_line(error)})",
+                ranks=tuple(rank for rank, _ in lost),
                 died=True,
             )
-        told = f"; not to be seen from {here}: rank {', '.join(elsewhere)}" if elsewhere else ""
-        return RankError(f"a rank died or can't be reached any more{told}")
+        elsewhere = [(rank, place) for rank, place in others if place.host != here]
+        told = f"; not to be seen from {here}: rank {_with_hosts(elsewhere)}" if elsewhere else ""
+        return RankError(f"a rank died or can't be reached any more{told} ({_first_line(error)})")
+
+
+def _with_hosts(places: Sequence[tuple[int, _Place]]) -> str:
+    return ", ".join(f"{rank} on {place.host}" for rank, place in places)
 
 
 def refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:
@@ -234,7 +250,7 @@ def lost_rank(ranks: Ranks) -> Iterator[None]:
         of_group = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
         if isinstance(error, RankError) or not of_group:
             raise
-        raise ranks.missing() from error
+        raise ranks.missing(error) from error
 
 
 def _died(place: _Place) -> bool:

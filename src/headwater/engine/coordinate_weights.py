@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from headwater.engine.quantity import DotProducts, Evaluator, PairScores, SelfInfluence
-from headwater.forms import Gradients, Materialised
+from headwater.forms import Gradients, OfOutputs
+from headwater.forms.gradients import written_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,9 +64,7 @@ class WeightedPairs(PairScores):
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         gradients = next(self._queries.gradients(capture, 0, self._queries.size, batch_size))
-        numbers = sum(
-            form.materialise().shape[1] for form in gradients.examples(0, 1).forms.values()
-        )
+        numbers = sum(form.numbers for form in gradients.forms.values())
         return float(numbers * gradients.like.element_size())
 
 
@@ -102,8 +101,10 @@ def _flat(weights: Mapping[str, Tensor], block: Block) -> Tensor:
 
 
 def _weighted(gradients: Gradients, weights: Mapping[str, Tensor]) -> Gradients:
-    forms: dict[Block, Form] = {
-        block: Materialised(form.materialise() * _flat(weights, block))
-        for block, form in gradients.forms.items()
-    }
+    forms: dict[Block, Form] = {}
+    for block, form in gradients.forms.items():
+        own = _flat(weights, block)
+        if isinstance(form, OfOutputs):
+            own = form.outputs.of_written(own[None])[0]
+        forms[block] = written_as(form, form.materialise() * own)
     return Gradients(forms, gradients.batch_size, gradients.like)

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Evaluator: TypeAlias = Callable[[Gradients, "SharedInputs | None"], Tensor]
 """From B examples' gradients, and what checkpoints have in common, to R numbers each (R, B)."""
 
-# Enough to see what a query takes, and few enough to fit wherever one does.
-_FEW = 2
-
 
 class Quantity(ABC):
     """R numbers per training example at one checkpoint, from its gradient.
@@ -132,8 +129,8 @@ class PairScores(Quantity):
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         gradients = next(self._queries.gradients(capture, 0, self.rows, batch_size))
-        held = gradients.examples(0, _FEW).for_pairs(queries=self.rows)
-        return held.nbytes / held.batch_size
+        held = gradients.examples(0, 1).without_numbers().for_pairs(queries=self.rows)
+        return held.nbytes
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
         return self._queries.task, self._queries.beginning(batch_size)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("headwater")
 
+# Worth saying why it takes so long.
+_MANY_PASSES = 8
+
 
 class Sink(Protocol):
     """Takes finished columns, in order."""
@@ -214,6 +217,12 @@ class Run:
                 only_once=not self._series.replayable,
             )
             plan = self._planned(session, quantity, ranks)
+            if plan.passes > _MANY_PASSES:
+                logger.warning(
+                    "within a memory_budget of %s bytes the training data is gone over %s times at "
+                    "every checkpoint; from %s bytes on, once",
+                    *(f"{number:,}" for number in (plan.budget, plan.passes, plan.enough)),
+                )
             if in_step is not None and (
                 plan.resident or not self._in_spans(quantity, bounded=bounded)
             ):
@@ -249,6 +258,7 @@ class Run:
             budget=self._budget,
             checkpoints=self._series.count if self._series.replayable else None,
             weights=weights_nbytes(self._model),
+            shapes={name: p.shape for name, p in self._model.named_parameters()},
             accumulated=8 * quantity.rows * count if read_again and count is not None else None,
         )
 

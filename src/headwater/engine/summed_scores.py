@@ -39,7 +39,7 @@ class SummedScores(Quantity):
 
     def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
         captured = next(self._queries.gradients(capture, 0, self._queries.size, batch_size))
-        return captured.summed().nbytes
+        return captured.without_numbers().summed().nbytes
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
         return self._queries.task, self._queries.beginning(batch_size)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from headwater.forms import Gradients
+from headwater.forms import Gradients, OfOutputs, Outputs
+from headwater.forms.gradients import Block
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headwater.engine.checked import CheckedCapture
     from headwater.engine.quantity import Quantity
-    from headwater.forms.gradients import Block
+    from headwater.forms import Form
+
+Group: TypeAlias = Mapping[Block, "Outputs | None"]
+"""Blocks of parameters, each with the outputs that count; None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +31,28 @@ class WorkPlan:
         batch_size: training examples, and queries, that are captured at a time.
         rows: how many rows the answer has: queries, mostly.
         rows_at_once: how many are held at a time.
-        groups: the parameters' blocks whose gradients are held at a time, group after group; one
-            empty group for all at once.
+        groups: the parameters' blocks whose gradients are held at a time, group after group, each
+            with the outputs that count where these are not all; one empty group for all at once.
         resident: whether every checkpoint's weights and queries stay in memory.
         held: bytes of queries that are held at a time, as far as a look at a few of them tells;
             with those of all checkpoints, if these are resident.
+        enough: the budget within which all queries, with all layers, are held at once.
     """
 
     budget: int
     batch_size: int
     rows: int
     rows_at_once: int
-    groups: tuple[frozenset[Block], ...]
+    groups: tuple[Group, ...]
     resident: bool
     held: float
+    enough: int
+
+    @property
+    def divided(self) -> int:
+        """How many layers are so large that their outputs are divided."""
+        parts = [block for group in self.groups for block, part in group.items() if part]
+        return len(set(parts))
 
     @property
     def passes(self) -> int:
@@ -56,6 +73,7 @@ def planned(
     budget: int,
     checkpoints: int | None,
     weights: int,
+    shapes: Mapping[str, tuple[int, ...]],
     accumulated: int | None = None,
 ) -> WorkPlan:
     """The division that goes over the training data the least often.
@@ -64,7 +82,7 @@ def planned(
     that holds the least, of those that do no more work.
 
     Rows are divided first. Where not even one fits half the budget, a score is added up over groups
-    of layers; a layer is never divided, so that the largest is what must fit.
+    of layers, and where a layer doesn't fit, over groups of its outputs.
 
     Args:
         checked: captures queries at present weights.
@@ -74,6 +92,7 @@ def planned(
         budget: bytes, of which a half is for queries and resident weights.
         checkpoints: how many there are, if they can all be resident; None if not.
         weights: bytes of a checkpoint's.
+        shapes: of the parameters.
         accumulated: bytes of what adds up over checkpoints one after another, where data that lies
             in memory allows for that order without a price; else None.
     """
@@ -81,24 +100,27 @@ def planned(
     # Twice what is held: query batches are joined by copying a block at a time, of maybe one.
     row_bytes = 2 * quantity.row_bytes(checked, sample)
     whole = row_bytes * quantity.rows
+    enough = 2 * math.ceil(whole)
     if checkpoints is not None and checkpoints * (whole + weights) <= share:
         spared = (checkpoints - 1) * (whole + weights)
         resident = accumulated is None or spared <= max(_LITTLE, accumulated)
         held = checkpoints * whole if resident else whole
-        return WorkPlan(budget, batch_size, quantity.rows, quantity.rows, _ALL, resident, held)
+        return WorkPlan(
+            budget, batch_size, quantity.rows, quantity.rows, _ALL, resident, held, enough
+        )
     at_once = min(quantity.rows, max(1, int(share / max(1.0, row_bytes))))
     groups = _ALL
     held = at_once * row_bytes
     if held > share and quantity.adds_over_layers:
-        groups, held = _groups(checked, quantity, sample, share)
-    return WorkPlan(budget, batch_size, quantity.rows, at_once, groups, False, held)
+        groups, held = _groups(checked, quantity, sample, share, shapes)
+    return WorkPlan(budget, batch_size, quantity.rows, at_once, groups, False, held, enough)
 
 
-_ALL: tuple[frozenset[Block], ...] = (frozenset(),)
+_ALL: tuple[Group, ...] = ({},)
 
 
 class SomeLayers:
-    """Captures, and keeps the gradients of some layers only.
+    """Captures, and keeps the gradients of some layers only, or of some of a layer's outputs.
 
     Args:
         checked: captures.
@@ -106,12 +128,11 @@ class SomeLayers:
         number: which of them is kept; the last has what is in no other.
     """
 
-    def __init__(
-        self, checked: CheckedCapture, groups: tuple[frozenset[Block], ...], number: int
-    ) -> None:
+    def __init__(self, checked: CheckedCapture, groups: tuple[Group, ...], number: int) -> None:
         self._checked = checked
-        self._kept = groups[number] if number < len(groups) - 1 else None
-        self._others: frozenset[Block] = frozenset().union(*groups[:-1])
+        self._kept = groups[number]
+        self._is_last = number == len(groups) - 1
+        self._others: set[Block] = set().union(*groups[:-1])
 
     @property
     def checkpoint(self) -> int:
@@ -120,42 +141,75 @@ class SomeLayers:
 
     def __call__(self, *args: Any, **options: Any) -> Gradients:
         gradients = self._checked(*args, **options)
-        forms = {
-            block: form
-            for block, form in gradients.forms.items()
-            if (block not in self._others if self._kept is None else block in self._kept)
-        }
+        forms: dict[Block, Form] = {}
+        for block, form in gradients.forms.items():
+            outputs = self._kept.get(block)
+            if outputs is not None:
+                forms[block] = OfOutputs.held(form, outputs)
+            elif block in self._kept or (self._is_last and block not in self._others):
+                forms[block] = form
         return Gradients(forms, gradients.batch_size, gradients.like)
 
 
 def _groups(
-    checked: CheckedCapture, quantity: Quantity, sample: int, share: int
-) -> tuple[tuple[frozenset[Block], ...], float]:
-    """Neighbouring layers in as few groups as fit; and the bytes of the largest."""
+    checked: CheckedCapture,
+    quantity: Quantity,
+    sample: int,
+    share: int,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[tuple[Group, ...], float]:
+    """Neighbouring layers, or parts of one, in as few groups as fit; and the bytes of the largest.
+
+    Args:
+        share: bytes that a group may take.
+        shapes: of the parameters.
+    """
     seen: list[Gradients] = []
 
     def once(*args: Any, **options: Any) -> Gradients:
         # The same few queries for every layer.
         if not seen:
-            seen.append(checked(*args, **options))
+            seen.append(checked(*args, **options).without_numbers())
         return seen[0]
 
-    def bytes_of(block: Block) -> float:
+    def bytes_of(block: Block, outputs: Outputs | None = None) -> float:
         def capture(*args: Any, **options: Any) -> Gradients:
             found = once(*args, **options)
-            return Gradients({block: found.forms[block]}, found.batch_size, found.like)
+            form = found.forms[block]
+            if outputs is not None:
+                form = OfOutputs.held(form, outputs)
+            return Gradients({block: form}, found.batch_size, found.like)
 
         return 2 * quantity.row_bytes(capture, sample)
 
     quantity.row_bytes(once, sample)
-    groups: list[list[Block]] = [[]]
+    groups: list[dict[Block, Outputs | None]] = [{}]
     held, largest = 0.0, 0.0
-    for block in seen[0].forms:
-        nbytes = bytes_of(block)
-        if groups[-1] and held + nbytes > share:
-            groups.append([])
-            held = 0.0
-        groups[-1].append(block)
-        held += nbytes
-        largest = max(largest, held)
-    return tuple(frozenset(group) for group in groups), largest
+    for block, form in seen[0].forms.items():
+        own = tuple(tuple(shapes[name]) for name in block)
+        outputs = Outputs.all_of(form, own)
+        for part, nbytes in _parted(partial(bytes_of, block), outputs, share):
+            if groups[-1] and (held + nbytes > share or block in groups[-1]):
+                groups.append({})
+                held = 0.0
+            groups[-1][block] = part
+            held += nbytes
+            largest = max(largest, held)
+    return tuple(groups), largest
+
+
+def _parted(
+    bytes_of: Callable[[Outputs | None], float], outputs: Outputs | None, share: int
+) -> list[tuple[Outputs | None, float]]:
+    """A layer whole, or where that doesn't fit, parts of its outputs that do; with their bytes."""
+    whole = bytes_of(None)
+    if outputs is None or whole <= share:
+        return [(None, whole)]
+    parts, found = -(-int(whole) // max(1, share)), [(outputs, whole)]
+    while found[0][1] > share and len(found) < outputs.extent:
+        smaller = [(part, bytes_of(part)) for part in outputs.parted(min(parts, outputs.extent))]
+        # What went into a layer is held by every part.
+        if len(found) > 1 and smaller[0][1] > 0.9 * found[0][1]:
+            break
+        parts, found = 2 * parts, smaller
+    return list(found)

@@ -8,6 +8,7 @@ from headwater.forms.form import Form
 from headwater.forms.gradients import Gradients
 from headwater.forms.layer_projected import LayerProjection
 from headwater.forms.materialised import Materialised
+from headwater.forms.outputs import OfOutputs, Outputs
 from headwater.forms.projected import Projected, Projection
 from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
@@ -22,6 +23,8 @@ __all__ = [
     "Gradients",
     "LayerProjection",
     "Materialised",
+    "OfOutputs",
+    "Outputs",
     "Projected",
     "Projection",
     "Reduced",

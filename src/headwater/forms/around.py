@@ -17,3 +17,7 @@ class Around(Form):
     @property
     def positions(self) -> int:
         return self.form.positions
+
+    @property
+    def numbers(self) -> int:
+        return self.form.numbers

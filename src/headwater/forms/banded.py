@@ -43,6 +43,10 @@ class Banded(Form):
         return 1
 
     @property
+    def numbers(self) -> int:
+        return sum(tensor[0].numel() for tensor in self.tensors)
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.gradients,) if self.biases is None else (self.gradients, self.biases)
 

@@ -72,7 +72,6 @@ class Convolved(Form):
 
     @property
     def numbers(self) -> int:
-        """The length of one gradient written out, P."""
         return self.groups * self.fan_out * (self.fan_in + self.bias)
 
     @property
@@ -86,6 +85,21 @@ class Convolved(Form):
 
     def with_tensors(self, tensors: tuple[Tensor, ...]) -> Convolved:
         return replace(self, inputs=tensors[0], output_grads=tensors[1])
+
+    def of_outputs(self, first: int, stop: int) -> Convolved:
+        """The gradients of some of the output channels' kernels, of those in a single group."""
+        return self.with_tensors((self.inputs, self.output_grads[:, first:stop]))
+
+    def of_groups(self, first: int, stop: int) -> Convolved:
+        """The gradients of some of the groups' kernels."""
+        inputs = self.inputs.unflatten(1, (self.groups, -1))[:, first:stop].flatten(1, 2)
+        channels = slice(first * self.fan_out, stop * self.fan_out)
+        return replace(
+            self,
+            inputs=inputs,
+            output_grads=self.output_grads[:, channels],
+            groups=stop - first,
+        )
 
     def factored(self) -> Factored:
         """The same gradients with all windows copied out."""

@@ -116,6 +116,17 @@ def factors_are_smaller(form: Factored | Convolved) -> bool:
     return form.positions * _factor_numbers(form) < _gradient_numbers(form)
 
 
+def runs_of_outputs(form: Factored) -> int:
+    """In how many runs of outputs an example's gradient is best written out.
+
+    In one, unless it is larger than any piece may be: then in as many as stay in the cache.
+    """
+    nbytes = form.groups * form.fan_in * form.fan_out * form.inputs.element_size()
+    if form.groups > 1 or nbytes <= LARGEST_PIECE_BYTES:
+        return 1
+    return min(form.fan_out, -(-nbytes // SCRATCH_BYTES))
+
+
 def two_sided_sketch_is_cheaper(rows: int, columns: int, *, dim: int) -> bool:
     """Whether a matrix is sketched from its factors rather than written out and then sketched.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from headwater.forms.cost import (
     examples_per_scratch,
     numbers_of_a_piece,
     pairs_are_cheaper_factored,
+    runs_of_outputs,
     table_is_cheaper_written_out,
 )
 from headwater.forms.factored import Factored
@@ -24,6 +26,7 @@ from headwater.forms.lookup import (
     factors_of_a_table,
 )
 from headwater.forms.materialised import Materialised
+from headwater.forms.outputs import OfOutputs, Outputs
 from headwater.forms.precise import precise
 from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
@@ -48,6 +51,8 @@ def dot(queries: Form, examples: Form, shared: SharedInputs | None = None) -> Fl
         examples: B gradients.
         shared: what checkpoints have in common of the examples.
     """
+    if isinstance(queries, OfOutputs):
+        return dot(queries.form, queries.outputs.of(examples))
     if isinstance(examples, Scaled):
         return dot(queries, examples.form, shared).mul_(examples.factors)
     if isinstance(queries, Scaled):
@@ -104,6 +109,8 @@ def for_pairs(form: Form, *, queries: int) -> Form:
         if table_is_cheaper_written_out(form, queries=queries):
             return Materialised(form.materialise())
         return form
+    if isinstance(form, OfOutputs):
+        return replace(form, form=for_pairs(form.form, queries=queries))
     if isinstance(form, Summed):
         parts = tuple(for_pairs(part, queries=queries) for part in form.parts)
         if any(isinstance(part, Materialised) for part in parts):
@@ -183,6 +190,23 @@ def _dot_with_written(left: Float[Tensor, "Q P"], examples: Form) -> Float[Tenso
     return product
 
 
+def _dot_by_outputs(left: Float[Tensor, "Q P"], examples: Factored) -> Float[Tensor, "Q B"]:
+    """Products with gradients of which not even one's would fit, some outputs at a time."""
+    weight = replace(examples, bias=False)
+    shape = (examples.fan_out, examples.fan_in)
+    outputs = Outputs.all_of(weight, (shape if examples.layout == "oi" else shape[::-1],))
+    assert outputs is not None, "the shape is the form's own"
+    total = left.new_zeros(len(left), examples.batch_size)
+    for some in outputs.parted(runs_of_outputs(examples)):
+        mine, run = some.of_written(left[:, : weight.numbers]), some.of(weight)
+        blocks = [_dot_with_written(mine, piece) for piece in run.pieces(run.numbers)]
+        total += torch.cat(blocks, dim=1)
+    if examples.bias:
+        biases = examples.output_grads.sum(dim=2, dtype=left.dtype).flatten(1)
+        total.addmm_(left[:, weight.numbers :], biases.mT)
+    return total
+
+
 def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
     if isinstance(queries, Factored) and isinstance(examples, Materialised):
         return _dot_written_out(examples, queries).mT
@@ -191,6 +215,8 @@ def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
         return left @ examples.gradients.mT
     if isinstance(examples, Factored) and examples.positions == 1:
         return dot_contracted(left, examples)
+    if isinstance(examples, Factored) and runs_of_outputs(examples) > 1:
+        return _dot_by_outputs(left, examples)
     # Written out a few examples at a time: the block of gradients never outgrows the cache.
     numbers = numbers_of_a_piece(left.shape[1], queries=len(left), itemsize=left.element_size())
     return torch.cat([_dot_with_written(left, piece) for piece in examples.pieces(numbers)], dim=1)

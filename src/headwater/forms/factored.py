@@ -9,7 +9,7 @@ import torch
 from torch import einsum
 from torch.nn.functional import pad
 
-from headwater.forms.cost import norm_is_cheaper_factored
+from headwater.forms.cost import norm_is_cheaper_factored, runs_of_outputs
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
 from headwater.forms.precise import accumulating, precise
@@ -65,7 +65,6 @@ class Factored(Form):
 
     @property
     def numbers(self) -> int:
-        """The length of one gradient written out, P."""
         return self.groups * self.fan_out * (self.fan_in + self.bias)
 
     @property
@@ -74,6 +73,14 @@ class Factored(Form):
 
     def with_tensors(self, tensors: tuple[Tensor, ...]) -> Factored:
         return replace(self, inputs=tensors[0], output_grads=tensors[1])
+
+    def of_outputs(self, first: int, stop: int) -> Factored:
+        """The gradients of some of the outputs' weights, of those in a single group."""
+        return self.with_tensors((self.inputs, self.output_grads[..., first:stop]))
+
+    def of_groups(self, first: int, stop: int) -> Factored:
+        """The gradients of some of the groups' weights."""
+        return self.with_tensors((self.inputs[:, first:stop], self.output_grads[:, first:stop]))
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         if self.positions == 1:
@@ -87,8 +94,22 @@ class Factored(Form):
 
     def norm_of_written(self) -> Float[Tensor, " B"]:
         """Squared norms by writing out."""
+        runs = runs_of_outputs(self)
+        if runs > 1:
+            return self._norm_by_outputs(-(-self.fan_out // runs))
         norms = [Materialised(precise(part)).squared_norm() for part in self.written()]
         return norms[0] if len(norms) == 1 else norms[0].add_(norms[1])
+
+    def _norm_by_outputs(self, width: int) -> Float[Tensor, " B"]:
+        weight = replace(self, bias=False)
+        total = self.inputs.new_zeros(self.batch_size, dtype=accumulating(self.inputs.dtype))
+        for first in range(0, self.fan_out, width):
+            run = weight.of_outputs(first, first + width)
+            total += torch.cat([part.norm_of_written() for part in run.pieces(run.numbers)])
+        if self.bias:
+            biases = self.output_grads.sum(dim=2, dtype=total.dtype).flatten(1)
+            total += torch.linalg.vector_norm(biases, dim=1).square_()
+        return total
 
     def norm_of_factors(self) -> Float[Tensor, " B"]:
         """Squared norms without writing out: the sum over s and t of (x_s . x_t) (d_s . d_t)."""

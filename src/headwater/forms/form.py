@@ -37,6 +37,11 @@ class Form(ABC):
     def positions(self) -> int:
         """How many terms are summed in one example's gradient (S); 1 where nothing is summed."""
 
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """The length of one gradient written out, P."""
+
     @abstractmethod
     def with_tensors(self, tensors: tuple[Tensor, ...]) -> Self:
         """The same kind of form around other tensors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -11,6 +11,7 @@ from headwater.forms.convolved import Convolved
 from headwater.forms.dot import dot, for_pairs
 from headwater.forms.factored import Factored
 from headwater.forms.materialised import Materialised
+from headwater.forms.outputs import OfOutputs
 from headwater.forms.reduced import Reduced
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ class Gradients:
     def summed(self) -> Gradients:
         """The sum of all gradients, as one, written out."""
         ones = self.like.new_ones(self.batch_size)
-        forms: dict[Block, Form] = {
-            block: Materialised(form.weighted_sum(ones)[None]) for block, form in self.forms.items()
+        forms = {
+            block: written_as(form, form.weighted_sum(ones)[None])
+            for block, form in self.forms.items()
         }
         return Gradients(forms, 1, self.like)
 
@@ -107,6 +109,14 @@ class Gradients:
             ):
                 forms[block] = form.with_tensors((same.inputs, form.output_grads))
         return Gradients(forms, self.batch_size, self.like)
+
+    def without_numbers(self) -> Gradients:
+        """The same forms around tensors that have a shape and no memory, to see what they take."""
+        forms = {
+            block: form.with_tensors(tuple(tensor.to("meta") for tensor in form.tensors))
+            for block, form in self.forms.items()
+        }
+        return Gradients(forms, self.batch_size, self.like.to("meta"))
 
     def examples(self, start: int, stop: int) -> Gradients:
         """The gradients of the examples from `start` to before `stop`."""
@@ -148,6 +158,12 @@ class Gradients:
         return cls(forms, sum(sizes), like)
 
 
+def written_as(form: Form, gradients: Float[Tensor, "B P"]) -> Form:
+    """Gradients that are written out, of the parameters, or of the outputs, that a form is of."""
+    written = Materialised(gradients)
+    return replace(form, form=written) if isinstance(form, OfOutputs) else written
+
+
 def _cat(forms: list[Form | None], sizes: list[int]) -> Form:
     present = [form for form in forms if form is not None]
     if len(present) == len(forms) and len({_shape(form) for form in present}) == 1:
@@ -159,7 +175,7 @@ def _cat(forms: list[Form | None], sizes: list[int]) -> Form:
         form.materialise() if form is not None else written.new_zeros(size, written.shape[1])
         for form, size in zip(forms, sizes, strict=True)
     ]
-    return Materialised(torch.cat(rows))
+    return written_as(present[0], torch.cat(rows))
 
 
 def _shape(form: Form) -> object:
@@ -168,6 +184,8 @@ def _shape(form: Form) -> object:
 
 
 def _kind(form: Form) -> object:
+    if isinstance(form, OfOutputs):
+        return (OfOutputs, _shape(form.form))
     if isinstance(form, Convolved):
         # Images of another size can't be joined.
         return (Convolved, form.inputs.shape[1:])

@@ -31,6 +31,10 @@ class Materialised(Form):
         return 1
 
     @property
+    def numbers(self) -> int:
+        return self.gradients.shape[1]
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.gradients,)
 

@@ -58,6 +58,10 @@ class Rows(Form):
         return self.ids.shape[1]
 
     @property
+    def numbers(self) -> int:
+        return self.table_rows * self.values.shape[2]
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.ids, self.values)
 
@@ -76,6 +80,15 @@ class Rows(Form):
         starts = torch.searchsorted(entries, first_keys)
         rows = entries // self.batch_size
         return Touched(starts, rows, entries % self.batch_size, values)
+
+    def of_rows(self, first: int, stop: int) -> Rows:
+        """The gradients of the table's rows from `first` to before `stop`, as of a table of these.
+
+        Positions that looked up another row add zero to the first of them.
+        """
+        kept = (self.ids >= first) & (self.ids < stop)
+        ids = torch.where(kept, self.ids - first, 0)
+        return Rows(ids, torch.where(kept[:, :, None], self.values, 0), stop - first)
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         pieces = self.pieces(2 * self.positions * self.positions)

@@ -36,6 +36,10 @@ class Summed(Form):
         return sum(part.positions for part in self.parts)
 
     @property
+    def numbers(self) -> int:
+        return self.parts[0].numbers
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return tuple(tensor for part in self.parts for tensor in part.tensors)
 
