@@ -26,6 +26,13 @@ from torch import distributed
 if distributed.is_torchelastic_launched():
     distributed.init_process_group("gloo")
 """
+SHARDED = """
+    from torch.distributed.fsdp import fully_shard
+
+    net = nn.Linear(3, 2)
+    fully_shard(net)
+    return net
+"""
 BATCHES = ("loss_fn =", "batch_size = 4\nloss_fn =")
 # Row 13 is in batch 3, one of rank 1.
 READING = """
@@ -142,6 +149,24 @@ def test_commands_in_several_processes(written, tmp_path, capsys):
     statuses = [(tmp_path / f"status-{n}-{rank}").read_text() for n in range(8) for rank in (0, 1)]
     assert set(statuses) == {"0"}
     assert (tmp_path / "status-8-0").read_text() == "3"
+
+
+def test_a_model_that_is_sharded_is_checked_by_all_and_a_whole_one_by_the_first(written, tmp_path):
+    begun = ("import torch\n", BEGINS)
+    path = written(begun, BATCHES, ("    return nn.Linear(3, 2)\n", SHARDED), name="sharded.py")
+    status, out, err, ours = ended(torchrun(tmp_path, "check", path, "--json"))
+    assert status == 0, err
+    found = json.loads(out)
+    assert (found["exact"], found["ranks_of_a_sharded_model"]) == (True, 2)
+    assert [layer["kind"] for layer in found["layers"]] == ["Linear"]
+    assert len(found["predictions"]) == 3
+    assert "one process" not in ours
+    whole = written(begun, BATCHES, name="whole.py")
+    status, out, err, ours = ended(torchrun(tmp_path, "check", whole, "--no-cost", "--json"))
+    assert status == 0, err
+    found = json.loads(out)
+    assert (found["exact"], found["ranks_of_a_sharded_model"]) == (True, 1)
+    assert ours.count("is work for one process: rank 0 does it") == 1
 
 
 def test_a_mistake_that_all_make_is_said_once_and_one_of_a_single_rank_by_that(written, tmp_path):

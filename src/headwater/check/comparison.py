@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 from headwater.capture import borrowed
 from headwater.check.plain_loop import plain_gradient, plain_scores
 from headwater.checkpoints import default_checkpoints_load_func
+from headwater.distributed import is_sharded, present, reshard
+from headwater.distributed import parts_of as number_of_parts
 from headwater.engine import TrainingData
 from headwater.errors import InputError
 from headwater.estimators.streamed import Streamed
@@ -149,9 +151,10 @@ class _Loop:
         total = torch.zeros(len(self._queries), len(self._training), dtype=torch.float64)
         kept = torch.zeros_like(total)
         wanted = self._spread()
-        with borrowed(net):
+        with borrowed(net, in_step=True):
             self._make_wide()
             for loaded in self._parts.series.visit():
+                reshard(net)
                 model = net.eval()
                 if self._wide is not None:
                     model = self._wide
@@ -164,6 +167,10 @@ class _Loop:
                     self._kept.append((state, loaded.rate))
                     same = dict.fromkeys(self._parts.selection, loaded.rate)
                     kept += plain_scores(asked, training, same)
+        ranks = present() if is_sharded(net) else None
+        if ranks is not None:
+            # Each has the products of its part of the gradients.
+            total = ranks.summed(total)
         return total, None if self._wide is None else kept
 
     def engine_in_float64(self, data: TrainingData, batch: Any) -> Float[Tensor, "Q N"]:
@@ -186,6 +193,9 @@ class _Loop:
     def _make_wide(self) -> None:
         """A copy of the model in float64, if it can compute there."""
         net = self._parts.net
+        if is_sharded(net):
+            self.reason = "it is sharded over ranks, and no copy of it is made"
+            return
         tasks = (self._task, self._training_task, self._training, self._queries)
         try:
             # Some devices have no float64.
@@ -218,10 +228,17 @@ class _Loop:
         return asked, training
 
     def _rates(self, loaded: LoadedCheckpoint) -> Mapping[str, float]:
+        """By parameter, as many times as there are ranks that have the same part of it."""
         by_parameter: Mapping[str, float] | None = getattr(loaded, "by_parameter", None)
         if by_parameter is None:
-            return dict.fromkeys(self._parts.selection, loaded.rate)
-        return {name: by_parameter[name] for name in self._parts.selection}
+            by_parameter = dict.fromkeys(self._parts.selection, loaded.rate)
+        parameters = dict(self._parts.net.named_parameters())
+        ranks = present() if is_sharded(self._parts.net) else None
+        size = 1 if ranks is None else ranks.size
+        return {
+            name: by_parameter[name] * number_of_parts(parameters[name]) / size
+            for name in self._parts.selection
+        }
 
     def _spread(self) -> set[int]:
         count = self._parts.series.count or 1

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -37,7 +38,9 @@ class Cost:
     measured_on: int
 
 
-def measured_cost(run: Callable[[int], object], count: int) -> Cost:
+def measured_cost(
+    run: Callable[[int], object], count: int, agreed: Callable[[float], float] | None = None
+) -> Cost:
     """The cost of `run(count)`, from runs on fewer examples.
 
     What is done once, such as loading checkpoints and the gradients of queries, is told from what
@@ -46,28 +49,30 @@ def measured_cost(run: Callable[[int], object], count: int) -> Cost:
     Args:
         run: a pass over that many training examples.
         count: how many there are, N.
+        agreed: the time that all processes go by which run it together; None: this one alone.
     """
+    timed = partial(_timed, run, agreed or float)
     sizes, times = [min(count, _FEWEST)], [0.0]
     with _Peak() as peak:
         # What is done once per process, such as choosing algorithms, is no part of a pass.
         run(sizes[0])
-        times[0] = _timed(run, sizes[0])
+        times[0] = timed(sizes[0])
         while sizes[-1] < count and not (times[-1] >= _LONG_ENOUGH and times[-1] >= 2 * times[0]):
             sizes.append(min(count, _GROWTH * sizes[-1]))
-            times.append(_timed(run, sizes[-1]))
+            times.append(timed(sizes[-1]))
     each = 0.0
     if len(sizes) > 1:
         each = max(0.0, times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
     return Cost(times[-1] + each * (count - sizes[-1]), peak.nbytes, sizes[-1])
 
 
-def _timed(run: Callable[[int], object], size: int) -> float:
+def _timed(run: Callable[[int], object], agreed: Callable[[float], float], size: int) -> float:
     """The shorter of two times: whatever else the machine does only ever adds."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
         run(size)
-        times.append(time.perf_counter() - start)
+        times.append(agreed(time.perf_counter() - start))
         if times[0] > _LONG_ENOUGH:
             break
     return min(times)

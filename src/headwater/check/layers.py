@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headwater.capture import Capture, PlanChanged, borrowed
 from headwater.check.comparison import parts_of
+from headwater.distributed import Together, class_name
 from headwater.estimators.stored.writing import DTYPES, gradient_pass, stored_parts
 from headwater.store import shard_contents
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from headwater.engine.visiting import Recorded
     from headwater.estimators import TracInCPBase
     from headwater.estimators.streamed import Streamed
+
+# Of ranks that go through a sharded model.
+_FACTS = {"what is asked": "headwater check"}
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,10 @@ def layers_of(estimator: TracInCPBase, places: Sequence[int]) -> Layers:
     parts = parts_of(estimator).with_form(None)
     capture = Capture(parts.net, parts.selection)
     recorded: Recorded | None = None
-    while recorded is None:
-        with suppress(PlanChanged):
-            recorded = _recorded(parts, capture, places)
+    with Together.sharing(parts.net, _FACTS) as together:
+        while recorded is None:
+            with suppress(PlanChanged):
+                recorded = _recorded(parts, capture, places, together)
     forms = ("factored", "materialised")
     return Layers(
         _layers(parts, capture.fallback),
@@ -91,18 +96,24 @@ def stored_pass(estimator: TracInCPBase, size: int) -> None:
     data = parts.data.subset(range(size))
     passing = gradient_pass(parts, capture, data, parts.task, kind="training example")
     done = False
-    while not done:
-        with suppress(PlanChanged), borrowed(parts.net):
-            with passing.begun(batch_size=None, skip=0) as (_, batches):
-                for recorded in batches:
-                    _stored_bytes(recorded, "factored")
-            done = True
+    with Together.sharing(parts.net, _FACTS) as together:
+        while not done:
+            with suppress(PlanChanged), borrowed(parts.net, in_step=True):
+                with passing.begun(batch_size=None, skip=0, in_step=together) as (_, batches):
+                    for recorded in batches:
+                        _stored_bytes(recorded, "factored")
+                done = True
 
 
-def _recorded(parts: Streamed, capture: Capture, places: Sequence[int]) -> Recorded:
+def _recorded(
+    parts: Streamed, capture: Capture, places: Sequence[int], together: Together | None
+) -> Recorded:
     data = parts.data.subset(places)
     passing = gradient_pass(parts, capture, data, parts.task, kind="training example")
-    with borrowed(parts.net), passing.begun(batch_size=len(places), skip=0) as (_, batches):
+    with (
+        borrowed(parts.net, in_step=True),
+        passing.begun(batch_size=len(places), skip=0, in_step=together) as (_, batches),
+    ):
         return next(batches)
 
 
@@ -120,6 +131,6 @@ def _layers(parts: Streamed, fallback: dict[str, str]) -> list[Layer]:
         key = (name.rpartition(".")[0], fallback.get(name))
         found[key] = found.get(key, 0) + parameters[name].numel()
     return [
-        Layer(owner, type(parts.net.get_submodule(owner)).__name__, numbers, way)
+        Layer(owner, class_name(parts.net.get_submodule(owner)), numbers, way)
         for (owner, way), numbers in found.items()
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from headwater.distributed import own_part
 from headwater.tasks import LossTask, ModelOutput
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def plain_gradient(
 ) -> dict[str, Tensor]:
     """By name of the parameters, the gradient of one example's loss, in float64, on the CPU.
 
+    Of a sharded model FSDP reduces it as in training, and this rank's part of it is what is found:
+    all ranks have the same example, whose gradient is the mean of theirs.
+
     Args:
         task: what is differentiated.
         model: in eval mode; the `.grad` of its parameters is lost.
@@ -56,7 +60,7 @@ def plain_gradient(
         gradient = parameters[name].grad
         if gradient is None:
             gradient = torch.zeros_like(parameters[name])
-        found[name] = gradient.detach().to_dense().cpu().double()
+        found[name] = own_part(gradient).to_dense().cpu().double()
     model.zero_grad(set_to_none=True)
     return found
 

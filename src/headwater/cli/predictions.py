@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headwater.check import measured_cost
 from headwater.check.comparison import parts_of
 from headwater.check.layers import stored_pass
+from headwater.distributed import is_sharded, present
 from headwater.estimators.stored.writing import SHARD_BYTES
 from headwater.query import TopK
 from headwater.results.names import plural
@@ -46,6 +47,9 @@ def predictions(estimator: TracInCPBase, question: Question, count: int) -> list
         count: how many training examples there are, N.
     """
     parts = parts_of(estimator)
+    ranks = present() if is_sharded(parts.net) else None
+    # All go through it together, and so as often.
+    agreed = None if ranks is None else lambda seconds: ranks.gathered_object(seconds)[0]
 
     def some(size: int) -> Streamed:
         return parts.with_data(parts.data.subset(range(size)))
@@ -63,15 +67,17 @@ def predictions(estimator: TracInCPBase, question: Question, count: int) -> list
 
     asked = f"{question.size} {plural('query') if question.size != 1 else 'query'}"
     return [
-        Prediction("self-influence", measured_cost(self_influence, count), count * _NUMBER_BYTES),
+        Prediction(
+            "self-influence", measured_cost(self_influence, count, agreed), count * _NUMBER_BYTES
+        ),
         Prediction(
             f"influence, {asked}",
-            measured_cost(influence, count),
+            measured_cost(influence, count, agreed),
             question.size * _K * (_NUMBER_BYTES + 8),
         ),
         Prediction(
             "store build",
-            measured_cost(lambda size: stored_pass(estimator, size), count),
+            measured_cost(lambda size: stored_pass(estimator, size), count, agreed),
             SHARD_BYTES,
         ),
     ]

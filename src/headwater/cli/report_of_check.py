@@ -31,6 +31,7 @@ class ReportOfCheck:
         predictions: what commands will take; None if that was left out.
         projection: the projection that the file asks for; None without.
         plan: how the work of the queries' scores is divided within `memory_budget`.
+        ranks: over how many processes the model is sharded; 1: it isn't.
     """
 
     examples: int
@@ -41,6 +42,7 @@ class ReportOfCheck:
     predictions: list[Prediction] | None
     projection: str | None
     plan: WorkPlan
+    ranks: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON; times in seconds, sizes in bytes."""
@@ -49,6 +51,7 @@ class ReportOfCheck:
             "training_examples": self.examples,
             "queries": self.queries,
             "checkpoints": self.checkpoints,
+            "ranks_of_a_sharded_model": self.ranks,
             "projection": self.projection,
             "exact": found.exact,
             "compared": {
@@ -122,7 +125,7 @@ class ReportOfCheck:
         if found.in_float64 is None:
             click.echo(
                 wrapped(
-                    f"The model doesn't compute in float64 ({found.reason}), so the plain loop "
+                    f"The model isn't computed in float64 ({found.reason}), so the plain loop "
                     f"ran in {found.precision}, too, and part of the difference is its rounding.",
                     indent=2,
                 )
@@ -234,9 +237,9 @@ class ReportOfCheck:
             )
             click.echo(
                 wrapped(
-                    f"Measured on up to {counted(on, 'training example')}. Memory is that of the "
-                    f"whole process, PyTorch and all; it grows with the number of examples by "
-                    f"the result alone. All scores at once would be "
+                    f"Measured on up to {counted(on, 'training example')}{self._together()}. "
+                    f"Memory is that of the whole process, PyTorch and all; it grows with the "
+                    f"number of examples by the result alone. All scores at once would be "
                     f"{nbytes(4 * self.queries * self.examples)} more.",
                     indent=2,
                 )
@@ -255,6 +258,11 @@ class ReportOfCheck:
             )
         )
         click.echo("  (in float32; half of that with --dtype float16 or bfloat16)")
+
+    def _together(self) -> str:
+        if self.ranks == 1:
+            return ""
+        return f", by the {self.ranks} processes together that the model is sharded over"
 
     def _stores(self) -> dict[str, int]:
         return {**self.layers.stored_bytes, f"projected, {_PROJECTED}": 4 * _PROJECTED}

@@ -5,6 +5,7 @@ from headwater.distributed.in_step import InStep
 from headwater.distributed.ranks import Ranks, alone, lost_rank, present
 from headwater.distributed.sharded import (
     Gathered,
+    class_name,
     dealt_like,
     is_sharded,
     own_part,
@@ -26,6 +27,7 @@ __all__ = [
     "Together",
     "Turns",
     "alone",
+    "class_name",
     "dealt_like",
     "is_sharded",
     "lost_rank",

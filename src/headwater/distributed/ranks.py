@@ -200,7 +200,9 @@ class Ranks:
             return RankError(
                 f"rank {named} died; what it was to compute is missing", ranks=dead, died=True
             )
-        spoken_of = addresses_in(str(error)) - self._places[self.rank].addresses
+        spoken_of = addresses_in(str(error))
+        if self._places:
+            spoken_of -= self._places[self.rank].addresses
         lost = [(rank, place) for rank, place in others if place.addresses & spoken_of]
         if lost:
             return RankError(

@@ -36,6 +36,15 @@ def is_sharded(thing: object) -> bool:
     return isinstance(thing, kind)
 
 
+def class_name(module: nn.Module) -> str:
+    """The name of a module's class as it was before `fully_shard` made one of its own of it."""
+    kind = _found("torch.distributed.fsdp", "FSDPModule")
+    if kind is not None and isinstance(module, kind):
+        written = [base for base in type(module).__bases__ if base is not kind]
+        return written[0].__name__
+    return type(module).__name__
+
+
 def own_part(tensor: Tensor) -> Tensor:
     """The numbers that are in this rank's memory, apart from any graph; a whole tensor itself."""
     if not is_sharded(tensor):

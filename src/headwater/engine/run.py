@@ -10,11 +10,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
-from headwater.distributed import Exchange, InStep, StartAnew, is_sharded, lost_rank, present
+from headwater.distributed import (
+    Exchange,
+    InStep,
+    StartAnew,
+    Together,
+    is_sharded,
+    lost_rank,
+    present,
+)
 from headwater.engine.alike import digest_of_queries, refuse_other_checkpoints
 from headwater.engine.looks import Looks
 from headwater.engine.session import Session
-from headwater.engine.spans import Numbered, everything, spans_within
+from headwater.engine.spans import Numbered, changed_data, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors, weights_nbytes
 from headwater.engine.work_plan import SomeLayers, WorkPlan, planned
 from headwater.errors import CaptureError, InputError, RankError
@@ -35,9 +43,6 @@ if TYPE_CHECKING:
     from headwater.tasks import Task
 
 logger = logging.getLogger("headwater")
-
-# Worth saying why it takes so long.
-_MANY_PASSES = 8
 
 
 class Sink(Protocol):
@@ -217,12 +222,7 @@ class Run:
                 only_once=not self._series.replayable,
             )
             plan = self._planned(session, quantity, ranks)
-            if plan.passes > _MANY_PASSES:
-                logger.warning(
-                    "within a memory_budget of %s bytes the training data is gone over %s times at "
-                    "every checkpoint; from %s bytes on, once",
-                    *(f"{number:,}" for number in (plan.budget, plan.passes, plan.enough)),
-                )
+            plan.tell_of_many_passes()
             if in_step is not None and (
                 plan.resident or not self._in_spans(quantity, bounded=bounded)
             ):
@@ -237,12 +237,19 @@ class Run:
     def plan(self, quantity: Quantity) -> WorkPlan:
         """How the work of a quantity would be divided; captures a few examples, and no more."""
         capture = Capture(self._model, self._selection)
-        while True:
-            session = self._session(capture)
-            with suppress(PlanChanged), capture.attached(), closing(self._series.visit()) as visits:
-                session.next(visits)
-                session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
-                return self._planned(session, quantity)
+        with Together.sharing(self._model, self._facts(quantity)) as together:
+            if together is not None:
+                self._budget = min(together.told(self._budget))
+            while True:
+                session = self._session(capture, None, together)
+                with (
+                    suppress(PlanChanged),
+                    capture.attached(),
+                    closing(self._series.visit()) as visits,
+                ):
+                    session.next(visits)
+                    session.begin(extra_numbers=2 * quantity.rows, queries=quantity.example_batch)
+                    return self._planned(session, quantity)
 
     def _planned(
         self, session: Session, quantity: Quantity, ranks: Exchange | None = None
@@ -263,7 +270,7 @@ class Run:
         )
 
     def _session(
-        self, capture: Capture, ranks: Exchange | None = None, in_step: InStep | None = None
+        self, capture: Capture, ranks: Exchange | None = None, in_step: Together | None = None
     ) -> Session:
         return Session(
             self._model,
@@ -369,11 +376,11 @@ class Run:
                                 empty = columns.new_zeros(quantity.rows, columns.shape[1])
                                 blocks.append((start, empty))
                             if blocks[place - 1][1].shape[1] != columns.shape[1]:
-                                raise _changed_data(start)
+                                raise changed_data(start)
                             blocks[place - 1][1][low:high] += columns
                             bar.update()
                         if place != len(blocks):
-                            raise _changed_data(blocks[place][0])
+                            raise changed_data(blocks[place][0])
                     loaded = session.next(visits)
                 for start, block in blocks:
                     sink.add(start, block)
@@ -386,11 +393,3 @@ class Run:
 
     def _progress(self, total: int | None) -> Any:
         return tqdm(total=total, desc=self._name, unit="batch", disable=not self._show_progress)
-
-
-def _changed_data(start: int) -> InputError:
-    return InputError(
-        f"the training data changed between passes: the batch at example {start} has another "
-        f"size, or isn't there, at a later checkpoint; a dataset must yield the same examples "
-        f"each time it is read"
-    )

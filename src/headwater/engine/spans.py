@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from headwater.errors import InputError
 from headwater.tasks.batch import leading_size, leaves
 
 Numbered: TypeAlias = tuple[int, Any]
@@ -46,3 +47,12 @@ def _nbytes(batch: Any, example_bytes: int) -> int:
     tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return held + (leading_size(batch) or 1) * example_bytes
+
+
+def changed_data(start: int) -> InputError:
+    """What to raise where the batch at an example isn't what it was in an earlier pass."""
+    return InputError(
+        f"the training data changed between passes: the batch at example {start} has another "
+        f"size, or isn't there, at a later checkpoint; a dataset must yield the same examples "
+        f"each time it is read"
+    )

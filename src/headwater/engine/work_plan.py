@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from headwater.engine.checked import CheckedCapture
     from headwater.engine.quantity import Quantity
     from headwater.forms import Form
+
+logger = logging.getLogger("headwater")
+
+_MANY_PASSES = 8
 
 Group: TypeAlias = Mapping[Block, "Outputs | None"]
 """Blocks of parameters, each with the outputs that count; None: all of them."""
@@ -58,6 +63,15 @@ class WorkPlan:
     def passes(self) -> int:
         """How often each checkpoint goes over the training data."""
         return -(-self.rows // self.rows_at_once) * len(self.groups)
+
+    def tell_of_many_passes(self) -> None:
+        """Says why it takes so long, where it does."""
+        if self.passes > _MANY_PASSES:
+            logger.warning(
+                "within a memory_budget of %s bytes the training data is gone over %s times at "
+                "every checkpoint; from %s bytes on, once",
+                *(f"{number:,}" for number in (self.budget, self.passes, self.enough)),
+            )
 
 
 # What is held of all checkpoints without a second thought: about what a batch takes.

@@ -241,7 +241,7 @@ class Streamed:
         Args:
             question: scores with queries; None for self-influence.
         """
-        with borrowed(self.net):
+        with borrowed(self.net, in_step=True):
             return self._run(False).plan(self._quantity(question))
 
     def _quantity(self, question: Question | None) -> Quantity:

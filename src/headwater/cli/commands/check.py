@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from torch import distributed as dist
 
 from headwater.check import exactness, layers_of
 from headwater.check.comparison import parts_of
@@ -13,15 +14,18 @@ from headwater.cli.answers import show_json
 from headwater.cli.attribution import AttributionFile
 from headwater.cli.attribution.location import in_users_words
 from headwater.cli.exit_codes import FOUND_WRONG
-from headwater.cli.launched import of_one_process
+from headwater.cli.launched import launched, of_one_process
 from headwater.cli.predictions import predictions
 from headwater.cli.report_of_check import ReportOfCheck
 from headwater.cli.sample import count_of, spread
 from headwater.cli.text import wrapped
+from headwater.distributed import is_sharded, present
 from headwater.errors import CaptureError, InputError, LossError, ModelError, NonFiniteError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import nn
 
 _TRAINING, _QUERIES = 4, 2
 # Whose gradients are looked at: enough for a rule to show that it doesn't fit.
@@ -33,8 +37,7 @@ _LOOKED_AT = 16
 @options.queries("0:20")
 @click.option("--no-cost", is_flag=True, help="Leave out the prediction of time and memory.")
 @options.as_json
-@of_one_process
-def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bool) -> None:
+def check(attribution: Path, **wanted: Any) -> None:
     """Is it exact for this model, where is it slow, and what will it cost?
 
     Before anything long is started: scores of a few examples are held against
@@ -50,6 +53,24 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
       headwater check attribution.py --queries 0:200 --json
     """
     given = AttributionFile(attribution)
+    if launched() is None or is_sharded(given.model):
+        _check(given, **wanted)
+    else:
+        _by_one_process(attribution, **wanted)
+
+
+@of_one_process
+def _by_one_process(attribution: Path, **wanted: Any) -> None:
+    """Of processes that each have a whole model."""
+    # Once more, for the file to find itself in a process by itself.
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    _check(AttributionFile(attribution), **wanted)
+
+
+def _check(
+    given: AttributionFile, queries: options.Places, *, no_cost: bool, as_json: bool
+) -> None:
     # Of a projection, what it projects is checked.
     estimator = given.estimator(projection=None)
     count = count_of(estimator)
@@ -75,6 +96,7 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
         layers=layers_of(estimator, spread(estimator, _LOOKED_AT)),
         predictions=None if no_cost else predictions(estimator, all_asked, count),
         projection=None if projection is None else repr(projection),
+        ranks=_ranks_of(given.model),
         plan=parts_of(estimator).plan(all_asked),
     )
     if as_json:
@@ -83,6 +105,11 @@ def check(attribution: Path, queries: options.Places, no_cost: bool, as_json: bo
         report.show()
     if not found.exact:
         raise click.exceptions.Exit(FOUND_WRONG)
+
+
+def _ranks_of(model: nn.Module) -> int:
+    ranks = present() if is_sharded(model) else None
+    return 1 if ranks is None else ranks.size
 
 
 def _show_refusal(error: Exception, *, as_json: bool) -> None:
