@@ -81,10 +81,11 @@ def test_a_damaged_file_is_refused(tmp_path, damage) -> None:
         estimator(found, EKFAC(factors=path)).fit()
 
 
-def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path) -> None:
+def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path, monkeypatch) -> None:
     found = made(CASES["linear"])
     path = tmp_path / "missing" / "factors.safetensors"
-    with pytest.raises(CurvatureError, match="can't be written"):
+    monkeypatch.setattr(KroneckerFit, "spectra", lambda self: pytest.fail("it was fitted first"))
+    with pytest.raises(CurvatureError, match="can't be written.*there is no folder.*make it first"):
         estimator(found, EKFAC(factors=path)).fit()
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +15,7 @@ from headwater.curvature.block_inverse import BlockInverse, Blocks
 from headwater.curvature.classes_axis import refuse_other_axis
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.damping import Damping, RelativeDamping, checked_damping
-from headwater.curvature.factors_file import read_factors, write_factors
+from headwater.curvature.factors_file import read_factors, refuse_place, write_factors
 from headwater.curvature.find_likelihood import (
     LikelihoodName,
     find_likelihood,
@@ -131,6 +132,9 @@ class KroneckerOptions:
         if known if ranks is None else all(ranks.gathered_object(known)):
             device = next(training.net.parameters()).device
             return Blocks(read_factors(path, binding, device), training.shapes)
+        # Before the work, not after it.
+        refuse = partial(refuse_place, path)
+        refuse() if ranks is None else ranks.by_the_first(refuse)
         spectra = fitted()
         if ranks is None:
             write_factors(path, spectra, binding)

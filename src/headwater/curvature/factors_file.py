@@ -45,6 +45,19 @@ _DIFFERENCES = {
 }
 
 
+def refuse_place(path: Path) -> None:
+    """Raises CurvatureError if no file can be written there."""
+    if not path.parent.is_dir():
+        raise CurvatureError(
+            f"the factors can't be written to {path}: there is no folder {path.parent}; make it "
+            f"first"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise CurvatureError(
+            f"the factors can't be written to {path}: no file can be made in {path.parent}"
+        )
+
+
 def write_factors(path: Path, spectra: Spectra, binding: Mapping[str, Any]) -> None:
     """Writes the file; it is whole, or as it was before.
 
