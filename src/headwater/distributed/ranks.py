@@ -31,6 +31,11 @@ _LOOK_EVERY = 0.05
 _alone: ContextVar[bool] = ContextVar("headwater_alone", default=False)
 # The default group that a group for the CPU was made beside, and that.
 _made: tuple[object, object] | None = None
+# Listing connections takes some ten milliseconds. They are those of the default group, and of
+# groups that were made of some of its ranks since.
+_LOOK_AGAIN = 60.0
+# The default group that they were listed for, when, and their near ends.
+_looked: tuple[object, float, frozenset[str]] | None = None
 
 
 @contextmanager
@@ -100,12 +105,14 @@ class Ranks:
                 f"headwater.distributed.alone() ({_first_line(error)})"
             ) from error
         # All are connected by now.
+        addresses, is_new = _addresses(dist.group.WORLD)
         begun = psutil.Process().create_time()
-        me = _Place(socket.gethostname(), os.getpid(), begun, own_addresses())
+        me = _Place(socket.gethostname(), os.getpid(), begun, addresses)
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, (me, dict(facts)), group=group)
         self._places = [place for place, _ in found]
-        keep_alive({address for place in self._places for address in place.addresses})
+        if is_new:
+            keep_alive({address for place in self._places for address in place.addresses})
         told: list[dict[str, Any]] = [each for _, each in found]
         refuse_differences(told)
         return told
@@ -218,6 +225,16 @@ class Ranks:
 
 def _with_hosts(places: Sequence[tuple[int, _Place]]) -> str:
     return ", ".join(f"{rank} on {place.host}" for rank, place in places)
+
+
+def _addresses(world: object) -> tuple[frozenset[str], bool]:
+    """This process's own, and whether its connections were looked at just now."""
+    global _looked
+    now = time.monotonic()
+    if _looked is None or _looked[0] is not world or now - _looked[1] > _LOOK_AGAIN:
+        _looked = (world, now, own_addresses())
+        return _looked[2], True
+    return _looked[2], False
 
 
 def refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:
