@@ -85,7 +85,9 @@ def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path, monkeypatch) ->
     found = made(CASES["linear"])
     path = tmp_path / "missing" / "factors.safetensors"
     monkeypatch.setattr(KroneckerFit, "spectra", lambda self: pytest.fail("it was fitted first"))
-    with pytest.raises(CurvatureError, match=r"can't be written.*there is no folder.*make it first"):
+    with pytest.raises(
+        CurvatureError, match=r"can't be written.*there is no folder.*make it first"
+    ):
         estimator(found, EKFAC(factors=path)).fit()
 
 
