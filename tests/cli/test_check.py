@@ -124,7 +124,7 @@ def test_a_model_that_has_no_float64_is_checked_in_its_own_precision(headwater, 
     path = written((PLAIN_MODEL, FLOAT))
     status, out, _ = headwater("check", path, "--no-cost")
     assert status == 0
-    assert "doesn't compute in float64" in " ".join(out.split())
+    assert "isn't computed in float64" in " ".join(out.split())
     assert "against a plain loop of autograd. The" in " ".join(out.split())
 
 
