@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from headwater.capture import borrowed
 from headwater.check.plain_loop import plain_gradient, plain_scores
 from headwater.checkpoints import default_checkpoints_load_func
-from headwater.distributed import is_sharded, present, reshard
+from headwater.distributed import is_sharded, reshard, sharing_ranks
 from headwater.distributed import parts_of as number_of_parts
 from headwater.engine import TrainingData
 from headwater.errors import InputError
@@ -167,7 +167,7 @@ class _Loop:
                     self._kept.append((state, loaded.rate))
                     same = dict.fromkeys(self._parts.selection, loaded.rate)
                     kept += plain_scores(asked, training, same)
-        ranks = present() if is_sharded(net) else None
+        ranks = sharing_ranks(net)
         if ranks is not None:
             # Each has the products of its part of the gradients.
             total = ranks.summed(total)
@@ -233,7 +233,7 @@ class _Loop:
         if by_parameter is None:
             by_parameter = dict.fromkeys(self._parts.selection, loaded.rate)
         parameters = dict(self._parts.net.named_parameters())
-        ranks = present() if is_sharded(self._parts.net) else None
+        ranks = sharing_ranks(self._parts.net)
         size = 1 if ranks is None else ranks.size
         return {
             name: by_parameter[name] * number_of_parts(parameters[name]) / size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headwater.check import measured_cost
 from headwater.check.comparison import parts_of
 from headwater.check.layers import stored_pass
-from headwater.distributed import is_sharded, present
+from headwater.distributed import sharing_ranks
 from headwater.estimators.stored.writing import SHARD_BYTES
 from headwater.query import TopK
 from headwater.results.names import plural
@@ -47,7 +47,7 @@ def predictions(estimator: TracInCPBase, question: Question, count: int) -> list
         count: how many training examples there are, N.
     """
     parts = parts_of(estimator)
-    ranks = present() if is_sharded(parts.net) else None
+    ranks = sharing_ranks(parts.net)
     # All go through it together, and so as often.
     agreed = None if ranks is None else lambda seconds: ranks.gathered_object(seconds)[0]
 

@@ -13,6 +13,7 @@ from headwater.distributed.sharded import (
     put,
     refuse_sharding,
     reshard,
+    sharing_ranks,
     whole,
 )
 from headwater.distributed.together import Together
@@ -37,5 +38,6 @@ __all__ = [
     "put",
     "refuse_sharding",
     "reshard",
+    "sharing_ranks",
     "whole",
 ]

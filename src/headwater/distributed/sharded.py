@@ -24,6 +24,8 @@ from headwater.errors import InputError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from headwater.distributed.ranks import Ranks
+
 
 def is_sharded(thing: object) -> bool:
     """Whether it is a tensor, or a model with a parameter, of which this rank holds a part."""
@@ -34,6 +36,11 @@ def is_sharded(thing: object) -> bool:
         # A module is no FSDPModule any more where its parameters are gathered at the moment.
         return bool(_managed(thing)) or any(isinstance(p, kind) for p in thing.parameters())
     return isinstance(thing, kind)
+
+
+def sharing_ranks(model: nn.Module) -> Ranks | None:
+    """The ranks that share a sharded model's weights; None for a whole one, or for one rank."""
+    return present() if is_sharded(model) else None
 
 
 def class_name(module: nn.Module) -> str:
@@ -166,7 +173,7 @@ class Gathered:
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         self.sharded = is_sharded(model)
-        self._ranks = present() if self.sharded else None
+        self._ranks = sharing_ranks(model)
         self.part = 0 if self._ranks is None else self._ranks.rank
         self.parts = 1 if self._ranks is None else self._ranks.size
         self._model = model

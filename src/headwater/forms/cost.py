@@ -121,7 +121,7 @@ def runs_of_outputs(form: Factored) -> int:
 
     In one, unless it is larger than any piece may be: then in as many as stay in the cache.
     """
-    nbytes = form.groups * form.fan_in * form.fan_out * form.inputs.element_size()
+    nbytes = _gradient_numbers(form) * form.inputs.element_size()
     if form.groups > 1 or nbytes <= LARGEST_PIECE_BYTES:
         return 1
     return min(form.fan_out, -(-nbytes // SCRATCH_BYTES))

@@ -202,8 +202,7 @@ def _dot_by_outputs(left: Float[Tensor, "Q P"], examples: Factored) -> Float[Ten
         blocks = [_dot_with_written(mine, piece) for piece in run.pieces(run.numbers)]
         total += torch.cat(blocks, dim=1)
     if examples.bias:
-        biases = examples.output_grads.sum(dim=2, dtype=left.dtype).flatten(1)
-        total.addmm_(left[:, weight.numbers :], biases.mT)
+        total.addmm_(left[:, weight.numbers :], examples.bias_gradients().mT)
     return total
 
 

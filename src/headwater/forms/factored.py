@@ -107,8 +107,7 @@ class Factored(Form):
             run = weight.of_outputs(first, first + width)
             total += torch.cat([part.norm_of_written() for part in run.pieces(run.numbers)])
         if self.bias:
-            biases = self.output_grads.sum(dim=2, dtype=total.dtype).flatten(1)
-            total += torch.linalg.vector_norm(biases, dim=1).square_()
+            total += torch.linalg.vector_norm(self.bias_gradients(), dim=1).square_()
         return total
 
     def norm_of_factors(self) -> Float[Tensor, " B"]:
@@ -129,8 +128,12 @@ class Factored(Form):
             weight = self.inputs.mT @ self.output_grads
         if not self.bias:
             return [weight.flatten(1)]
-        biases = self.output_grads.sum(dim=2, dtype=accumulating(weight.dtype))
-        return [weight.flatten(1), biases.flatten(1)]
+        return [weight.flatten(1), self.bias_gradients()]
+
+    def bias_gradients(self) -> Float[Tensor, "B O"]:
+        """Those of a bias, written out."""
+        dtype = accumulating(self.output_grads.dtype)
+        return self.output_grads.sum(dim=2, dtype=dtype).flatten(1)
 
     def weighted_sum(self, weights: Float[Tensor, " B"]) -> Float[Tensor, " P"]:
         weighted = self.output_grads * weights[:, None, None, None]

@@ -19,13 +19,11 @@ from headwater.cli.predictions import predictions
 from headwater.cli.report_of_check import ReportOfCheck
 from headwater.cli.sample import count_of, spread
 from headwater.cli.text import wrapped
-from headwater.distributed import is_sharded, present
+from headwater.distributed import is_sharded, sharing_ranks
 from headwater.errors import CaptureError, InputError, LossError, ModelError, NonFiniteError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import nn
 
 _TRAINING, _QUERIES = 4, 2
 # Whose gradients are looked at: enough for a rule to show that it doesn't fit.
@@ -88,6 +86,7 @@ def _check(
         _show_refusal(error, as_json=as_json)
         raise click.exceptions.Exit(FOUND_WRONG) from error
     projection = given.setting("projection")
+    ranks = sharing_ranks(given.model)
     report = ReportOfCheck(
         examples=count,
         queries=len(places),
@@ -96,7 +95,7 @@ def _check(
         layers=layers_of(estimator, spread(estimator, _LOOKED_AT)),
         predictions=None if no_cost else predictions(estimator, all_asked, count),
         projection=None if projection is None else repr(projection),
-        ranks=_ranks_of(given.model),
+        ranks=1 if ranks is None else ranks.size,
         plan=parts_of(estimator).plan(all_asked),
     )
     if as_json:
@@ -105,11 +104,6 @@ def _check(
         report.show()
     if not found.exact:
         raise click.exceptions.Exit(FOUND_WRONG)
-
-
-def _ranks_of(model: nn.Module) -> int:
-    ranks = present() if is_sharded(model) else None
-    return 1 if ranks is None else ranks.size
 
 
 def _show_refusal(error: Exception, *, as_json: bool) -> None:
