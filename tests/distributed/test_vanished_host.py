@@ -32,22 +32,28 @@ def test_a_host_that_vanishes_is_named_by_the_others(tmp_path):
     assert vanishing.ADDRESSES[1] in told
 
 
-def test_connections_to_the_hosts_of_ranks_are_kept_alive_and_no_others():
+def test_connections_to_ranks_are_kept_alive_and_no_others_to_the_same_host():
     server = socket.create_server(("127.0.0.1", 0))
     near = socket.create_connection(server.getsockname())
     far, _ = server.accept()
+    another = socket.create_connection(server.getsockname())
     try:
-        assert "127.0.0.1" in keep_alive.own_addresses()
-        keep_alive.keep_alive({"192.0.2.1"})
+        ends = {near.getsockname(), far.getsockname()}
+        assert ends <= keep_alive.own_ends()
+        keep_alive.keep_alive({("192.0.2.1", near.getpeername()[1]), ("127.0.0.1", 1)})
         assert not near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        keep_alive.keep_alive({"127.0.0.1"})
+        # It is the far end that has to be a rank's.
+        keep_alive.keep_alive({near.getsockname()})
+        assert not another.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        keep_alive.keep_alive(ends)
         for end in (near, far):
             assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             for name, value in keep_alive._OPTIONS:
                 if hasattr(socket, name):
                     assert end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
     finally:
-        for each in (near, far, server):
+        for each in (near, far, another, server):
             each.close()
 
 

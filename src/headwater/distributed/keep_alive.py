@@ -1,4 +1,4 @@
-"""Connections to other hosts, which break when the host vanishes.
+"""Connections between ranks, which break when a rank's host vanishes.
 
 Where a process ends, its host closes its connections, and whoever waits for it learns so at once.
 A host that loses power or its network closes nothing: nobody would know before the group's timeout,
@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
 
@@ -33,22 +33,27 @@ _OPTIONS = (
     # For what was sent and not confirmed, in milliseconds.
     ("TCP_USER_TIMEOUT", _GONE_AFTER * 1000),
 )
+End: TypeAlias = tuple[str, int]
+"""Of a connection: address and port."""
+
 _ADDRESS = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
 
 
-def own_addresses() -> frozenset[str]:
-    """Where others may reach this process: the near ends of its connections."""
-    return frozenset(_plain(connection.laddr.ip) for connection in _connections())
+def own_ends() -> frozenset[End]:
+    """The near ends of this process's connections."""
+    return frozenset(_end(connection.laddr) for connection in _connections())
 
 
-def keep_alive(addresses: Collection[str]) -> None:
-    """Has this process's connections to some hosts break half a minute after these are gone.
+def keep_alive(ends: Collection[End]) -> None:
+    """Has connections break half a minute after the host at their far end is gone.
+
+    Those to anything else than these ends are the user's own, and are left as they are.
 
     Args:
-        addresses: of the hosts, as `own_addresses` has them there.
+        ends: the far ends, as `own_ends` has them in the processes there.
     """
     for connection in _connections():
-        if _plain(connection.raddr.ip) in addresses:
+        if _end(connection.raddr) in ends:
             # It may be closed, and its number another file's, by now.
             with suppress(OSError), socket.socket(fileno=os.dup(connection.fd)) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -77,6 +82,10 @@ def _connections() -> Iterator[Any]:
     except psutil.Error:
         found = []
     return (one for one in found if one.raddr and one.status == psutil.CONN_ESTABLISHED)
+
+
+def _end(place: Any) -> End:
+    return _plain(place.ip), place.port
 
 
 def _plain(address: str) -> str:

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import distributed as dist
 
-from headwater.distributed.keep_alive import addresses_in, keep_alive, own_addresses
+from headwater.distributed.keep_alive import End, addresses_in, keep_alive, own_ends
 from headwater.errors import InputError, RankError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _made: tuple[object, object] | None = None
 # groups that were made of some of its ranks since.
 _LOOK_AGAIN = 60.0
 # The default group that they were listed for, when, and their near ends.
-_looked: tuple[object, float, frozenset[str]] | None = None
+_looked: tuple[object, float, frozenset[End]] | None = None
 
 
 @contextmanager
@@ -68,7 +68,12 @@ class _Place:
     host: str
     pid: int
     begun: float
-    addresses: frozenset[str]
+    ends: frozenset[End]
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Where others reach it."""
+        return frozenset(address for address, _ in self.ends)
 
 
 class Ranks:
@@ -105,14 +110,14 @@ class Ranks:
                 f"headwater.distributed.alone() ({_first_line(error)})"
             ) from error
         # All are connected by now.
-        addresses, is_new = _addresses(dist.group.WORLD)
+        ends, are_new = _ends(dist.group.WORLD)
         begun = psutil.Process().create_time()
-        me = _Place(socket.gethostname(), os.getpid(), begun, addresses)
+        me = _Place(socket.gethostname(), os.getpid(), begun, ends)
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, (me, dict(facts)), group=group)
         self._places = [place for place, _ in found]
-        if is_new:
-            keep_alive({address for place in self._places for address in place.addresses})
+        if are_new:
+            keep_alive(frozenset().union(*(place.ends for place in self._places)))
         told: list[dict[str, Any]] = [each for _, each in found]
         refuse_differences(told)
         return told
@@ -227,12 +232,12 @@ def _with_hosts(places: Sequence[tuple[int, _Place]]) -> str:
     return ", ".join(f"{rank} on {place.host}" for rank, place in places)
 
 
-def _addresses(world: object) -> tuple[frozenset[str], bool]:
-    """This process's own, and whether its connections were looked at just now."""
+def _ends(world: object) -> tuple[frozenset[End], bool]:
+    """Those of this process's connections, and whether they were looked at just now."""
     global _looked
     now = time.monotonic()
     if _looked is None or _looked[0] is not world or now - _looked[1] > _LOOK_AGAIN:
-        _looked = (world, now, own_addresses())
+        _looked = (world, now, own_ends())
         return _looked[2], True
     return _looked[2], False
 
