@@ -94,6 +94,7 @@ def test_a_part_holds_no_more_than_its_own():
 def test_gradients_that_are_no_parameters_are_not_divided():
     assert Outputs.all_of(Materialised(torch.randn(Q, 7)), SHAPE) is None
     assert Outputs.all_of(Materialised(torch.randn(Q, 1)), ((),)) is None
+    assert Outputs.all_of(Materialised(torch.randn(Q, 7)), ()) is None
 
 
 def test_parts_are_joined_and_summed_as_whole_blocks_are():

@@ -200,7 +200,8 @@ def _groups(
     groups: list[dict[Block, Outputs | None]] = [{}]
     held, largest = 0.0, 0.0
     for block, form in seen[0].forms.items():
-        own = tuple(tuple(shapes[name]) for name in block)
+        # What a projection made of all gradients is no parameter's.
+        own = tuple(tuple(shapes[name]) for name in block if name in shapes)
         outputs = Outputs.all_of(form, own)
         for part, nbytes in _parted(partial(bytes_of, block), outputs, share):
             if groups[-1] and (held + nbytes > share or block in groups[-1]):

@@ -113,10 +113,12 @@ class Gradients:
     def without_numbers(self) -> Gradients:
         """The same forms around tensors that have a shape and no memory, to see what they take."""
         forms = {
-            block: form.with_tensors(tuple(tensor.to("meta") for tensor in form.tensors))
+            block: form.with_tensors(
+                tuple(torch.empty_like(tensor, device="meta") for tensor in form.tensors)
+            )
             for block, form in self.forms.items()
         }
-        return Gradients(forms, self.batch_size, self.like.to("meta"))
+        return Gradients(forms, self.batch_size, torch.empty_like(self.like, device="meta"))
 
     def examples(self, start: int, stop: int) -> Gradients:
         """The gradients of the examples from `start` to before `stop`."""

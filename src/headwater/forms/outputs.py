@@ -48,7 +48,7 @@ class Outputs:
     @classmethod
     def all_of(cls, form: Form, shapes: tuple[tuple[int, ...], ...]) -> Outputs | None:
         """All outputs of a block, if its gradients are those of parameters of these shapes."""
-        if not shapes[0] or form.numbers != sum(map(math.prod, shapes)):
+        if not shapes or not shapes[0] or form.numbers != sum(map(math.prod, shapes)):
             return None
         by_input = isinstance(form, Factored) and form.layout == "io" and len(shapes[0]) == 2
         return cls(0, shapes[0][int(by_input)], int(by_input), shapes)

@@ -17,4 +17,5 @@ def accumulating(dtype: torch.dtype) -> torch.dtype:
 
 def precise(tensor: Tensor) -> Tensor:
     """The tensor in the precision in which its numbers are added up."""
-    return tensor.to(accumulating(tensor.dtype))
+    dtype = accumulating(tensor.dtype)
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
