@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
 
 import psutil
 import torch
@@ -29,13 +30,14 @@ _DEAD_WITHIN = 5.0
 _LOOK_EVERY = 0.05
 
 _alone: ContextVar[bool] = ContextVar("headwater_alone", default=False)
-# The default group that a group for the CPU was made beside, and that.
-_made: tuple[object, object] | None = None
+# The default group that a group for the CPU was made beside, and that. PyTorch holds groups until
+# they are destroyed; one that is still there when its process ends aborts it.
+_made: tuple[ReferenceType[object], ReferenceType[Any]] | None = None
 # Listing connections takes some ten milliseconds. They are those of the default group, and of
 # groups that were made of some of its ranks since.
 _LOOK_AGAIN = 60.0
 # The default group that they were listed for, when, and their near ends.
-_looked: tuple[object, float, frozenset[End]] | None = None
+_looked: tuple[ReferenceType[object], float, frozenset[End]] | None = None
 
 
 @contextmanager
@@ -194,9 +196,11 @@ class Ranks:
         world = dist.group.WORLD
         if dist.get_backend() == "gloo":
             return world
-        if _made is None or _made[0] is not world:
-            _made = (world, dist.new_group(backend="gloo"))
-        return _made[1]
+        group = None if _made is None or _made[0]() is not world else _made[1]()
+        if group is None:
+            group = dist.new_group(backend="gloo")
+            _made = (ref(world), ref(group))
+        return group
 
     def missing(self, error: BaseException) -> RankError:
         """What to raise where ranks died: which, as far as can be seen from this host.
@@ -236,8 +240,8 @@ def _ends(world: object) -> tuple[frozenset[End], bool]:
     """Those of this process's connections, and whether they were looked at just now."""
     global _looked
     now = time.monotonic()
-    if _looked is None or _looked[0] is not world or now - _looked[1] > _LOOK_AGAIN:
-        _looked = (world, now, own_ends())
+    if _looked is None or _looked[0]() is not world or now - _looked[1] > _LOOK_AGAIN:
+        _looked = (ref(world), now, own_ends())
         return _looked[2], True
     return _looked[2], False
 
