@@ -1,8 +1,6 @@
 """`python -m headwater` is the command `headwater`."""
 
-import sys
-
-from headwater.cli.main import main
+from headwater.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, NoReturn
 
 from headwater.cli.exit_codes import BAD_INPUT
 from headwater.cli.notices import notices_on_stderr
@@ -52,5 +54,22 @@ def _failed(message: str) -> int:
     return BAD_INPUT
 
 
+def run() -> NoReturn:
+    """The command as a process: `main`, and the end of it."""
+    status = main()
+    if "WORLD_SIZE" in os.environ:
+        # All is written, and the group is destroyed. But what PyTorch still holds of one, as it
+        # does after `fully_shard`, ends in an abort now and then while the interpreter is taken
+        # apart, and a job that is done would count as failed.
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
