@@ -7,7 +7,7 @@ from torch import nn
 from headwater import InputError
 from headwater.capture import Capture
 from headwater.engine import available, memory_budget_bytes
-from headwater.engine.batch_size import CACHE_BYTES, LARGEST, fitting_batch_size
+from headwater.engine.batch_size import CACHE_BYTES, LARGEST, taken_by_an_example
 from headwater.tasks import Autocast, LossTask
 from tests.estimators.small import cross_entropy, make
 
@@ -66,7 +66,8 @@ def fitting(width: int, budget: int, extra_numbers: int = 0) -> int:
     model = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3))
     task = LossTask(cross_entropy, reduction="none")
     batch = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
-    return fitting_batch_size(task, model, batch, extra_numbers=extra_numbers, budget=budget)
+    taken = taken_by_an_example(task, model, batch)
+    return taken.fitting(extra_numbers=extra_numbers, budget=budget)
 
 
 def test_the_batch_size_auto_fits_cache_and_budget():
@@ -85,10 +86,8 @@ def test_weights_that_autocast_converts_take_nothing_of_an_example():
     exact = LossTask(cross_entropy, reduction="none")
     inputs = torch.randn(2, 600, requires_grad=True)
     batch = inputs, torch.tensor([0, 1])
-    sizes = [
-        fitting_batch_size(task, model, batch, extra_numbers=0, budget=10**6)
-        for task in (exact, Autocast(exact))
-    ]
+    taken = [taken_by_an_example(task, model, batch) for task in (exact, Autocast(exact))]
+    sizes = [each.fitting(extra_numbers=0, budget=10**6) for each in taken]
     # A converted weight is 600 kB; an example's activations are some thousand numbers.
     assert sizes[1] >= sizes[0] >= 96
 
@@ -110,9 +109,8 @@ def test_what_stands_in_for_a_layer_is_what_a_batch_size_is_measured_on():
     capture = Capture(model, tuple(dict(model.named_parameters())))
 
     def size(within):
-        return fitting_batch_size(
-            task, model, batch, extra_numbers=0, budget=CACHE_BYTES, within=within
-        )
+        taken = taken_by_an_example(task, model, batch, within=within)
+        return taken.fitting(extra_numbers=0, budget=CACHE_BYTES)
 
     with capture.attached():
         # torch's own LSTM keeps several times as much as headwater's of a sequence.

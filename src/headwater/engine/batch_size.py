@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,27 +75,50 @@ class _LargestOutput(TorchDispatchMode):
         return output
 
 
-def fitting_batch_size(
+@dataclass(frozen=True)
+class Taken:
+    """What an example takes in a pass.
+
+    Attributes:
+        nbytes: of its activations.
+        itemsize: bytes of a number beside them.
+    """
+
+    nbytes: float
+    itemsize: int
+
+    def fitting(self, *, extra_numbers: int, budget: int) -> int:
+        """The largest round number of examples whose activations stay within cache and budget.
+
+        Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and
+        what lies half-way between them.
+
+        Args:
+            extra_numbers: numbers per example held beside the activations.
+            budget: bytes that a batch may take at the most.
+        """
+        each = self.nbytes + extra_numbers * self.itemsize
+        affordable, in_cache = (int(size / max(1.0, each)) for size in (budget, CACHE_BYTES))
+        fitting = max(1, min(affordable, max(LEAST, in_cache)))
+        power = 1 << (fitting.bit_length() - 1)
+        between = power + power // 2
+        return min(LARGEST, between if fitting >= between else power)
+
+
+def taken_by_an_example(
     task: Task,
     model: nn.Module,
     batch: Any,
     *,
-    extra_numbers: int,
-    budget: int,
     within: AbstractContextManager[None] | None = None,
-) -> int:
-    """The largest round number of examples whose activations stay within cache and budget.
-
-    Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and
-    what lies half-way between them.
+) -> Taken:
+    """What one of a batch's examples takes, on average.
 
     Measured as what autograd keeps for the backward pass of a batch, or as the largest input and
     output of an operator where that is more: before the first selected layer nothing is kept.
 
     Args:
         batch: a few examples, on the model's device.
-        extra_numbers: numbers per example held beside the activations.
-        budget: bytes that a batch may take at the most.
         within: where the forward pass is run, if layers compute there in another way.
     """
     own = {own_part(tensor).untyped_storage().data_ptr() for tensor in model.parameters()}
@@ -116,11 +140,5 @@ def fitting_batch_size(
         within or nullcontext(),
     ):
         total, size = task.summed(model, batch)
-    itemsize = torch.finfo(total.dtype).bits // 8
     held = max(sum(kept.values()), 2 * largest.nbytes)
-    each = held / max(1, size) + extra_numbers * itemsize
-    affordable, in_cache = (int(size / max(1.0, each)) for size in (budget, CACHE_BYTES))
-    fitting = max(1, min(affordable, max(LEAST, in_cache)))
-    power = 1 << (fitting.bit_length() - 1)
-    between = power + power // 2
-    return min(LARGEST, between if fitting >= between else power)
+    return Taken(held / max(1, size), torch.finfo(total.dtype).bits // 8)

@@ -8,7 +8,7 @@ import torch
 from tqdm.auto import tqdm
 
 from headwater.capture.borrowed import evaluate
-from headwater.engine.batch_size import fitting_batch_size
+from headwater.engine.batch_size import taken_by_an_example
 from headwater.engine.halving import Halving
 from headwater.engine.noted import noted_batch
 from headwater.tasks.batch import borrow
@@ -104,9 +104,8 @@ class ForwardPass:
             return 1
 
         def fitting(batch: Any) -> int:
-            return fitting_batch_size(
-                self._task, self._model, batch, extra_numbers=0, budget=self._budget
-            )
+            taken = taken_by_an_example(self._task, self._model, batch)
+            return taken.fitting(extra_numbers=0, budget=self._budget)
 
         def fewer(count: int) -> Any:
             return borrow(self._data.sample(count), self._device)

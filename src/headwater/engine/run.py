@@ -1,12 +1,11 @@
-"""Checkpoints times batches: the loops, in the order that memory allows."""
+"""One pass over checkpoints and training data, in one process or in several."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from headwater.capture import Capture, PlanChanged
@@ -21,23 +20,23 @@ from headwater.distributed import (
 )
 from headwater.engine.alike import digest_of_queries, refuse_other_checkpoints
 from headwater.engine.looks import Looks
+from headwater.engine.loops import Loops
 from headwater.engine.session import Session
-from headwater.engine.spans import Numbered, changed_data, everything, spans_within
-from headwater.engine.weights import Weights, named_tensors, weights_nbytes
-from headwater.engine.work_plan import SomeLayers, WorkPlan, planned
-from headwater.errors import CaptureError, InputError, RankError
-from headwater.forms.shared_inputs import SharedInputs
-from headwater.tasks.batch import leaves
+from headwater.engine.settled import Remembered, Settled
+from headwater.engine.sink import AnySink
+from headwater.engine.weights import weights_nbytes
+from headwater.engine.work_plan import WorkPlan, planned
+from headwater.errors import CaptureError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
-    from jaxtyping import Float
     from torch import nn
 
-    from headwater.checkpoints import BoundSeries, LoadedCheckpoint
+    from headwater.checkpoints import BoundSeries
     from headwater.distributed import Ranks
-    from headwater.engine.quantity import Evaluator, Quantity
+    from headwater.engine.quantity import Quantity
+    from headwater.engine.sink import Sink
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
     from headwater.tasks import Task
@@ -45,32 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headwater")
 
 
-class Sink(Protocol):
-    """Takes finished columns, in order."""
-
-    def add(self, start: int, block: Float[Tensor, "R B"]) -> None:
-        """Takes the columns from `start` on."""
-
-
-AnySink = TypeVar("AnySink", bound=Sink)
-
-
 class Run:
     """One pass over all checkpoints and training examples, for one quantity.
-
-    Three orders of the loops give the same numbers:
-
-    resident
-        every checkpoint's weights and queries stay in memory; training batches outermost, each
-        read once and finished at once.
-    checkpoints outermost
-        each checkpoint is loaded once, and the training data read once per checkpoint; a number
-        per row and example accumulates. For data that lies in memory, too, where it holds less.
-        Where not all queries fit, it is read once for as many as do; where not one does, once per
-        group of layers, over which scores add up.
-    spans
-        for a `bounded` answer where even these numbers don't fit: a span of batches is held, all
-        checkpoints go over it, it is handed on and forgotten.
 
     Args:
         model: the borrowed model.
@@ -83,6 +58,7 @@ class Run:
         name: the estimator's name, for the progress bar.
         show_progress: whether there is one.
         kind: what the examples are called in messages.
+        remembered: what questions before this one have settled.
     """
 
     def __init__(
@@ -98,6 +74,7 @@ class Run:
         name: str,
         show_progress: bool,
         kind: str = "training example",
+        remembered: Remembered | None = None,
     ) -> None:
         self._model = model
         self._selection = selection
@@ -109,6 +86,7 @@ class Run:
         self._name = name
         self._show_progress = show_progress
         self._kind = kind
+        self._remembered = Remembered() if remembered is None else remembered
 
     def stream(self, quantity: Quantity, sink: Callable[[], AnySink], *, bounded: bool) -> AnySink:
         """The sink, with every training example's column in it.
@@ -120,29 +98,40 @@ class Run:
         """
         capture = Capture(self._model, self._selection)
         ranks = present()
+        settled = self._remembered.of(self._model)
         # All ranks gather its parameters, and so go through the same batches in step.
         in_step = is_sharded(self._model)
         if ranks is not None:
-            told = ranks.meet(self._facts(quantity))
+            told = ranks.meet({**self._facts(quantity), "_settled": settled.compared})
             if in_step:
                 # What follows from it has to be the same, too.
                 self._budget = min(each["_budget"] for each in told)
+            if any(each["_settled"] != settled.compared for each in told):
+                settled = settled.anew()
+        if settled.learned is not None:
+            capture.learn(settled.learned)
         while True:
             filled = sink()
             try:
                 with capture.attached():
                     if ranks is None:
-                        self._once(capture, quantity, filled, bounded=bounded)
+                        self._once(capture, quantity, filled, settled, bounded=bounded)
                     elif in_step:
                         together = InStep(ranks, filled)
                         with lost_rank(ranks):
                             self._once(
-                                capture, quantity, together, bounded=bounded, in_step=together
+                                capture,
+                                quantity,
+                                together,
+                                settled,
+                                bounded=bounded,
+                                in_step=together,
                             )
                             together.finish()
                     else:
-                        self._shared(ranks, capture, quantity, filled, bounded=bounded)
+                        self._shared(ranks, capture, quantity, filled, settled, bounded=bounded)
                 refuse_other_checkpoints(ranks, self._series)
+                self._remembered.keep(settled, capture.learned)
                 return filled
             except PlanChanged as change:
                 self._tell(ranks, capture)
@@ -155,6 +144,7 @@ class Run:
                 logger.warning("starting anew: the rule for %s does not fit", change)
             except StartAnew:
                 self._tell(ranks, capture)
+            settled = settled.anew()
 
     @staticmethod
     def _tell(ranks: Ranks | None, capture: Capture) -> None:
@@ -183,13 +173,14 @@ class Run:
         capture: Capture,
         quantity: Quantity,
         sink: Sink,
+        settled: Settled,
         *,
         bounded: bool,
     ) -> None:
         """The part of the batches that is this rank's; its sink gets all columns all the same."""
         exchange = Exchange(ranks, sink, quantity.rows)
         try:
-            self._once(capture, quantity, exchange, bounded=bounded, ranks=exchange)
+            self._once(capture, quantity, exchange, settled, bounded=bounded, ranks=exchange)
             exchange.finish()
         except PlanChanged:
             exchange.start_anew()
@@ -207,12 +198,13 @@ class Run:
         capture: Capture,
         quantity: Quantity,
         sink: Sink,
+        settled: Settled,
         *,
         bounded: bool,
         ranks: Exchange | None = None,
         in_step: InStep | None = None,
     ) -> None:
-        session = self._session(capture, ranks, in_step)
+        session = self._session(capture, settled, ranks, in_step)
         with closing(self._series.visit()) as visits:
             loaded = session.next(visits)
             assert loaded is not None, "a series yields at least one checkpoint"
@@ -223,14 +215,22 @@ class Run:
             )
             plan = self._planned(session, quantity, ranks)
             plan.tell_of_many_passes()
+            loops = Loops(
+                self._model,
+                self._series,
+                self._data,
+                self._task,
+                budget=self._budget,
+                progress=self._progress,
+            )
             if in_step is not None and (
-                plan.resident or not self._in_spans(quantity, bounded=bounded)
+                plan.resident or not loops.in_spans(quantity, bounded=bounded)
             ):
                 session.deal_out(in_step)
             if plan.resident:
-                self._resident(session, quantity, sink, loaded, visits, batches)
+                loops.resident(session, quantity, sink, loaded, visits, batches)
             else:
-                self._by_checkpoint(
+                loops.by_checkpoint(
                     session, quantity, sink, loaded, visits, batches, bounded=bounded, plan=plan
                 )
 
@@ -241,7 +241,7 @@ class Run:
             if together is not None:
                 self._budget = min(together.told(self._budget))
             while True:
-                session = self._session(capture, None, together)
+                session = self._session(capture, Settled(), in_step=together)
                 with (
                     suppress(PlanChanged),
                     capture.attached(),
@@ -261,7 +261,8 @@ class Run:
             session.checked,
             quantity,
             batch_size=session.batch_size,
-            sample=session.sample,
+            sample=session.settling.sample,
+            row_bytes=session.settling.row_bytes(quantity),
             budget=self._budget,
             checkpoints=self._series.count if self._series.replayable else None,
             weights=weights_nbytes(self._model),
@@ -270,7 +271,11 @@ class Run:
         )
 
     def _session(
-        self, capture: Capture, ranks: Exchange | None = None, in_step: Together | None = None
+        self,
+        capture: Capture,
+        settled: Settled,
+        ranks: Exchange | None = None,
+        in_step: Together | None = None,
     ) -> Session:
         return Session(
             self._model,
@@ -283,113 +288,8 @@ class Run:
             ranks=ranks,
             in_step=in_step,
             looks=None if ranks is None else Looks(ranks.rank, ranks.size),
+            settled=settled,
         )
-
-    def _in_spans(self, quantity: Quantity, *, bounded: bool) -> bool:
-        """Whether the numbers of all examples, which add up over checkpoints, don't fit."""
-        count = self._data.count
-        # They, and the span's batches, get a quarter of the budget each.
-        return bounded and (count is None or count * quantity.rows * 8 > self._budget // 4)
-
-    def _resident(
-        self,
-        session: Session,
-        quantity: Quantity,
-        sink: Sink,
-        loaded: LoadedCheckpoint | None,
-        visits: Iterator[LoadedCheckpoint],
-        batches: Iterable[Numbered],
-    ) -> None:
-        checked = session.checked
-        kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
-        while loaded is not None:
-            evaluator = quantity.prepare(checked, 0, quantity.rows, session.batch_size)
-            if kept:
-                evaluator = quantity.alike(evaluator, kept[0][2])
-            # The weights of a single checkpoint stay in the model.
-            weights = None if self._series.count == 1 else Weights(self._model)
-            kept.append((loaded, weights, evaluator))
-            loaded = session.next(visits)
-        tensors = named_tensors(self._model)
-        with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
-            for start, batch in batches:
-                block: Tensor | None = None
-                shared = SharedInputs(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
-                for checkpoint, weights, evaluator in kept:
-                    if weights is not None:
-                        weights.install(tensors)
-                    checked.checkpoint = checkpoint.index
-                    factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(self._task, batch, start, factor, evaluator, shared)
-                    block = columns if block is None else block.add_(columns)
-                assert block is not None
-                sink.add(start, block)
-                bar.update()
-
-    def _by_checkpoint(
-        self,
-        session: Session,
-        quantity: Quantity,
-        sink: Sink,
-        loaded: LoadedCheckpoint | None,
-        visits: Iterator[LoadedCheckpoint],
-        batches: Iterable[Numbered],
-        *,
-        bounded: bool,
-        plan: WorkPlan,
-    ) -> None:
-        if not self._in_spans(quantity, bounded=bounded):
-            spans = everything(batches, session.batches)
-        elif not self._series.replayable:
-            raise InputError(
-                f"scores with {quantity.rows} queries don't fit the memory budget of "
-                f"{self._budget} bytes at once, so checkpoints are needed several times, but they "
-                f"come from a generator; pass a list, or raise memory_budget"
-            )
-        else:
-            spans = spans_within(batches, self._budget // 4, quantity.rows * 8)
-        at_once = plan.rows_at_once
-        divided = [
-            (low, min(low + at_once, quantity.rows), SomeLayers(session.checked, plan.groups, n))
-            for low in range(0, quantity.rows, at_once)
-            for n in range(len(plan.groups))
-        ]
-        evaluator: Evaluator | None = None
-        with self._progress(self._total(session.batch_size, plan.passes)) as bar:
-            for span in spans:
-                blocks: list[tuple[int, Tensor]] = []
-                if loaded is None:
-                    visits = self._series.visit()
-                    loaded = session.next(visits)
-                while loaded is not None:
-                    for low, high, capture in divided:
-                        # The last one's queries aren't held beside the next one's.
-                        evaluator = None
-                        evaluator = quantity.prepare(capture, low, high, session.batch_size)
-                        place = 0
-                        for place, (start, batch) in enumerate(span(), start=1):
-                            factor = quantity.factor(loaded.rate)
-                            columns = session.checked.columns(
-                                self._task, batch, start, factor, evaluator
-                            )
-                            if len(blocks) < place:
-                                empty = columns.new_zeros(quantity.rows, columns.shape[1])
-                                blocks.append((start, empty))
-                            if blocks[place - 1][1].shape[1] != columns.shape[1]:
-                                raise changed_data(start)
-                            blocks[place - 1][1][low:high] += columns
-                            bar.update()
-                        if place != len(blocks):
-                            raise changed_data(blocks[place][0])
-                    loaded = session.next(visits)
-                for start, block in blocks:
-                    sink.add(start, block)
-
-    def _total(self, batch_size: int, passes: int) -> int | None:
-        batches = self._data.number_of_batches(batch_size)
-        if batches is None or self._series.count is None:
-            return None
-        return batches * self._series.count * passes
 
     def _progress(self, total: int | None) -> Any:
         return tqdm(total=total, desc=self._name, unit="batch", disable=not self._show_progress)

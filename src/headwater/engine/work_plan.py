@@ -84,6 +84,7 @@ def planned(
     *,
     batch_size: int,
     sample: int,
+    row_bytes: float,
     budget: int,
     checkpoints: int | None,
     weights: int,
@@ -103,6 +104,7 @@ def planned(
         quantity: what is computed.
         batch_size: how many queries to capture at a time.
         sample: how many to capture for a look at what they take.
+        row_bytes: what is held of one of them, with all layers.
         budget: bytes, of which a half is for queries and resident weights.
         checkpoints: how many there are, if they can all be resident; None if not.
         weights: bytes of a checkpoint's.
@@ -112,7 +114,7 @@ def planned(
     """
     share = budget // 2
     # Twice what is held: query batches are joined by copying a block at a time, of maybe one.
-    row_bytes = 2 * quantity.row_bytes(checked, sample)
+    row_bytes *= 2
     whole = row_bytes * quantity.rows
     enough = 2 * math.ceil(whole)
     if checkpoints is not None and checkpoints * (whole + weights) <= share:

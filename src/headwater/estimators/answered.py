@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.estimators.results import KMostInfluentialResults
     from headwater.estimators.stored.from_store import Answering

@@ -10,7 +10,7 @@ from headwater.results import TRACIN, Columns, Meaning, Names, Scores
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.results import Wording
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from headwater.engine import Quantity, TrainingData
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.engine.visiting import Recorded
     from headwater.estimators.question import Question
     from headwater.tasks import Task

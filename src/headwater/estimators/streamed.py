@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from headwater.capture import borrowed
 from headwater.engine import OneBatch, Run, memory_budget_bytes
 from headwater.engine.parameter_rates import ParameterRates
+from headwater.engine.settled import Remembered
 from headwater.errors import BatchError, InputError
 from headwater.estimators.misplaced import refuse_arrays
 from headwater.estimators.quantities import Quantities
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from headwater.checkpoints import BoundSeries
     from headwater.engine import Quantity, TrainingData, WorkPlan
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.forms import Gradients, Projection
     from headwater.tasks import Task
@@ -109,6 +110,7 @@ class Streamed:
         self.memory_budget = memory_budget
         self.name = name
         self.quantities = Quantities() if quantities is None else quantities
+        self._remembered = Remembered()
 
     def projection_for(self, kind: str) -> Callable[[Gradients, int], Gradients]:
         """What gradients of examples of a kind ("query", "training example") go through."""
@@ -263,6 +265,7 @@ class Streamed:
             budget=memory_budget_bytes(self.memory_budget),
             name=self.name,
             show_progress=show_progress,
+            remembered=self._remembered,
         )
 
     def _pairs(self, task: Task, batch: Any) -> Quantity:

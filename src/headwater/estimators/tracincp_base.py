@@ -30,8 +30,9 @@ from headwater.estimators.question import Question
 from headwater.estimators.store_place import names_store, place_of
 from headwater.estimators.token_influence import TokenInfluence, token_influence
 from headwater.results import TRACIN
-from headwater.tasks import LossTask, ModelOutput, Task
+from headwater.tasks import LossTask, Task
 from headwater.tasks.loss import declared_reduction
+from headwater.tasks.output import MODEL_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.results import KMostInfluentialResults
     from headwater.results import Scores, Wording
 
@@ -255,8 +256,8 @@ class TracInCPBase(DataInfluence):
         return Question.of(*self._query_task(arguments, targets))
 
     def _arguments(self, inputs: Any, *, unpack_inputs: bool = True) -> tuple[Any, ...]:
-        unpack = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
-        return tuple(inputs) if unpack else (inputs,)
+        unpacked = unpack_inputs and self._given_task is None and isinstance(inputs, (tuple, list))
+        return tuple(inputs) if unpacked else (inputs,)
 
     def _streaming(
         self,
@@ -374,7 +375,7 @@ class TracInCPBase(DataInfluence):
         if self._given_task is not None:
             return self._given_task
         if loss_fn is None:
-            return ModelOutput()
+            return MODEL_OUTPUT
         return LossTask(loss_fn, reduction=declared_reduction(loss_fn, batched=self._batched_loss))
 
     def _examples(self, dataset: Any, batch_size: int | Literal["auto"]) -> TrainingData:
@@ -393,8 +394,7 @@ class TracInCPBase(DataInfluence):
         if self._given_task is not None:
             rows = rows_of(inputs[0])
             return self._given_task, inputs[0] if rows is None else self._collation(rows)
-        task = self._loss_task if targets is not None else ModelOutput()
-        return task, (*inputs, targets)
+        return (self._loss_task if targets is not None else MODEL_OUTPUT), (*inputs, targets)
 
     def _refuse_odd_arguments(self, inputs: Any, targets: Any, k: int | None) -> None:
         refuse_odd_question(inputs, targets, k, task_given=self._given_task is not None)

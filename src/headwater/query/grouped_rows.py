@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
-from headwater.engine.run import AnySink
+from headwater.engine.sink import AnySink
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

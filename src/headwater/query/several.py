@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic
 
-from headwater.engine.run import AnySink
+from headwater.engine.sink import AnySink
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -43,3 +43,7 @@ class ModelOutput(Task):
                 f"batch of one, inputs[None]; pass targets, too, if there is a loss_fn"
             )
         return output
+
+
+# One for all: what a question settles of its queries is remembered by their task.
+MODEL_OUTPUT = ModelOutput()

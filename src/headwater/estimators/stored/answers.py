@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.forms import Form
     from headwater.forms.gradients import Block
     from headwater.store import Shard

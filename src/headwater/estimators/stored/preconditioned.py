@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headwater.curvature import Inverse
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.estimators.streamed import Streamed
     from headwater.tasks import Task

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.estimators.streamed import Streamed
     from headwater.forms import Gradients

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from headwater.engine.run import AnySink
+    from headwater.engine.sink import AnySink
     from headwater.estimators.streamed import Streamed
     from headwater.estimators.vectors.scoring import AnyVectorSink
     from headwater.store import Manifest, Shard

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from headwater.capture import Capture, PlanChanged, borrowed
 from headwater.distributed import Together
 from headwater.engine import memory_budget_bytes
-from headwater.engine.run import AnySink
+from headwater.engine.sink import AnySink
 from headwater.estimators.by_stream import ByStream
 from headwater.estimators.query_batches import query_batches
 from headwater.estimators.question import Question
