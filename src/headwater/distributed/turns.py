@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BATCH, ENDED, _ANEW, _FAILED, _NUMBER = range(5)
 # So many batches of a rank can be told of in one message.
-MOST_BATCHES = 8
+MOST_BATCHES = 32
 
 
 @dataclass(frozen=True)

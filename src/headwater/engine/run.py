@@ -19,6 +19,7 @@ from headwater.distributed import (
     present,
 )
 from headwater.engine.alike import digest_of_queries, refuse_other_checkpoints
+from headwater.engine.heap import keep_freed_blocks
 from headwater.engine.looks import Looks
 from headwater.engine.loops import Loops
 from headwater.engine.session import Session
@@ -96,6 +97,7 @@ class Run:
             sink: makes an empty sink; called again if the run has to start anew.
             bounded: whether the sink forgets columns, so that memory must not grow with N.
         """
+        keep_freed_blocks()
         capture = Capture(self._model, self._selection)
         ranks = present()
         settled = self._remembered.of(self._model)
