@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from headwater import ModelError
+from headwater import ModelError, register_rule
+from headwater.capture import registry
 from headwater.tasks import LossTask
 from headwater.tasks.task import LossSum
 from tests.estimators.small import (
@@ -193,3 +194,97 @@ def test_a_question_that_fails_settles_nothing():
     assert_close(estimator.influence(*QUERIES), expected_scores())
     with pytest.raises(Exception, match="query 0"):
         estimator.influence(*bad)
+
+
+def test_losses_that_have_lost_their_gradient_are_refused_by_a_later_question_too(monkeypatch):
+    net = model()
+    estimator = make(model=net)
+    expected = estimator.influence(*QUERIES)
+    monkeypatch.setattr(Small, "forward", torch.no_grad()(Small.forward))
+    for ask in (
+        lambda: estimator.influence(*QUERIES),
+        estimator.influence,
+        lambda: estimator.influence(*QUERIES, k=2),
+        make(model=net).influence,
+    ):
+        with pytest.raises(ModelError, match="the losses have no gradient"):
+            ask()
+    monkeypatch.undo()
+    assert_close(estimator.influence(*QUERIES), expected)
+
+
+class Texts(torch.utils.data.Dataset):
+    """Texts that are made longer between questions."""
+
+    length = 4
+
+    def __len__(self):
+        return 600
+
+    def __getitem__(self, place):
+        return torch.full((self.length,), place % 50), torch.tensor(place % 3)
+
+
+def test_batches_shrink_where_examples_have_grown():
+    seen = []
+
+    class Read(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(50, 16)
+            self.fc = nn.Linear(16, 3)
+
+        def forward(self, x):
+            seen.append(x.numel())
+            return self.fc(torch.tanh(self.embed(x)).mean(dim=1))
+
+    net, texts = Read(), Texts()
+    estimator = make(
+        model=net,
+        influence_src_dataset=texts,
+        checkpoints=[net.state_dict()],
+        learning_rates=[0.3],
+        batch_size="auto",
+        memory_budget="4MB",
+    )
+    estimator.influence()
+    most = max(seen)
+    texts.length = 400
+    seen.clear()
+    estimator.influence()
+    assert max(seen) <= 4 * most
+
+
+def test_a_rule_that_is_registered_later_is_used(monkeypatch):
+    monkeypatch.setattr(registry, "_rules", dict(registry._rules))
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(5, 4)
+            self.scale = Scale()
+
+        def forward(self, x):
+            return self.scale(self.fc(x))
+
+    net = model(0, Last)
+    estimator = make(model=net, checkpoints=[net.state_dict()], learning_rates=[0.3])
+    expected = estimator.influence()
+    called = []
+
+    def rule(call):
+        called.append(1)
+        return {"factor": call.input * call.output_grad}
+
+    register_rule(Scale, rule)
+    assert_close(estimator.influence(), expected)
+    assert called
+
+
+def test_a_parameter_that_is_gone_is_named():
+    net = model()
+    estimator = make(model=net)
+    estimator.influence()
+    net.fc10 = nn.Sequential(net.fc10)
+    with pytest.raises(ModelError, match=r"'fc10\.weight' when the estimator was made.*fc10\.0"):
+        estimator.influence()

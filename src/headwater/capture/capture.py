@@ -17,6 +17,7 @@ from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
 from headwater.capture.detached import refuse_detached
 from headwater.capture.fallback import Fallback
+from headwater.capture.freezing import Freezing
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
@@ -24,6 +25,7 @@ from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.precision import held_dtype
 from headwater.capture.recording import Record, Recorder
+from headwater.capture.selection import selected
 from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError
 from headwater.forms import Form, Gradients, Materialised
@@ -57,9 +59,7 @@ class Capture:
         self._gathered = Gathered(model, selection)
         self._fallback = Fallback(model, self._gathered)
         self._recorder = Recorder()
-        self._found = {
-            name: parameter.requires_grad for name, parameter in model.named_parameters()
-        }
+        self._freezing = Freezing(model, selection)
         self._like = torch.empty(0)
         # Set by whoever has looked at a batch with `cuts_into_examples`.
         self.batches_can_be_cut = False
@@ -76,7 +76,7 @@ class Capture:
         plan = self._plan
         recording = self._recorder.attached(plan.ruled_modules(), plan.stand_ins(), plan.is_wanted)
         with self._gathered.attached(), recording:
-            self._freeze_the_rest()
+            self._freezing.freeze_the_rest(self._parameters)
             # Said where a recomputed layer has nothing but frozen parameters in front of it.
             with catch_warnings():
                 filterwarnings("ignore", message="None of the inputs have requires_grad=True")
@@ -86,10 +86,10 @@ class Capture:
         """To be called after a checkpoint was loaded.
 
         Raises:
-            ModelError: selected parameters are an adapter's that is merged or disabled.
+            ModelError: selected parameters are an adapter's that is merged or disabled, or gone.
         """
         self._find_weights()
-        self._freeze_the_rest()
+        self._freezing.freeze_the_rest(self._parameters)
 
     def _find_weights(self) -> None:
         refuse_inactive(self.model, self.selection)
@@ -98,7 +98,7 @@ class Capture:
         self._parameters = dict(self.model.named_parameters())
         weights = (*self._parameters.values(), *self.model.buffers())
         self._recorder.overwritten = {own_part(w).untyped_storage().data_ptr() for w in weights}
-        chosen = [self._parameters[name] for name in self.selection]
+        chosen = selected(self._parameters, self.selection)
         self._like = torch.empty(0, dtype=held_dtype(chosen), device=chosen[0].device)
 
     @property
@@ -174,7 +174,7 @@ class Capture:
         forms, size = captured
         fallback = [name for name in self.selection if name in self._plan.fallback]
         if fallback:
-            with self._as_found():
+            with self._freezing.as_found(self._parameters):
                 found = self._fallback.gradients(fallback, task, batch, size)
             for name in fallback:
                 forms[(name,)] = Materialised(found[name].to(self._like.dtype))
@@ -209,7 +209,7 @@ class Capture:
             return (losses * weights.to(losses.dtype)).sum() * scale
 
         def by_autograd(scale: float) -> dict[str, Tensor]:
-            with self._as_found():
+            with self._freezing.as_found(self._parameters):
                 return own_gradients(partial(loss, scale), chosen, self._gathered, whole=False)
 
         expected = by_autograd(1)
@@ -253,7 +253,12 @@ class Capture:
         )
 
     def refuse_detached(self, task: Task, batch: Any) -> None:
-        """Raises ModelError if the losses depend on no parameter at all, selected or not."""
+        """Raises ModelError if the losses depend on no parameter at all, selected or not.
+
+        Where a check has met a gradient they do, and nothing is asked.
+        """
+        if self.seen_gradients:
+            return
         try:
             refuse_detached(self.model, self._parameters.values(), task, batch)
         finally:
@@ -383,18 +388,3 @@ class Capture:
                 parts = zip(names, form.split(sizes), strict=True)
                 forms.update({(wanted[name],): part for name, part in parts if name in wanted})
         return forms
-
-    def _freeze_the_rest(self) -> None:
-        selected = set(self.selection)
-        for name, parameter in self._parameters.items():
-            parameter.requires_grad_(name in selected)
-
-    @contextmanager
-    def _as_found(self) -> Iterator[None]:
-        """Within, what the user froze is frozen, but for selected parameters, and nothing else."""
-        for name, parameter in self._parameters.items():
-            parameter.requires_grad_(self._found.get(name, False) or name in self.selection)
-        try:
-            yield
-        finally:
-            self._freeze_the_rest()

@@ -6,12 +6,32 @@ import difflib
 from typing import TYPE_CHECKING
 
 from headwater.adapters import adapter_parameters
-from headwater.errors import SelectionError
+from headwater.errors import ModelError, SelectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from torch import nn
+
+
+def selected(
+    parameters: Mapping[str, nn.Parameter], selection: tuple[str, ...]
+) -> list[nn.Parameter]:
+    """The selected ones of a model's present parameters.
+
+    Raises:
+        ModelError: one is gone since it was selected.
+    """
+    gone = [name for name in selection if name not in parameters]
+    if gone:
+        close = difflib.get_close_matches(gone[0], parameters, n=3, cutoff=0.4)
+        now = f"; now there are {', '.join(map(repr, close))}" if close else ""
+        raise ModelError(
+            f"the model had a parameter {gone[0]!r} when the estimator was made, and has it no "
+            f"more{now}: a layer was exchanged, tied, or parametrized since. Which parameters "
+            f"count is settled when an estimator is made; make it anew"
+        )
+    return [parameters[name] for name in selection]
 
 
 def select(model: nn.Module, layers: Iterable[str] | None) -> tuple[str, ...]:

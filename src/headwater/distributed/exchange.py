@@ -23,7 +23,7 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Ranks wait for the slowest at every exchange, so that it should be the slowest of many batches;
 # and a rank that is gone is noticed at the next one.
-_SECONDS_BETWEEN = 1.0
+_SECONDS_BETWEEN = 5.0
 _MOST_BYTES = 16 * 2**20
 
 

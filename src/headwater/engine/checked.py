@@ -154,6 +154,9 @@ class CheckedCapture:
             batch = task.examples(batch, start, stop, size=size)
             gradients, first = gradients.examples(start, stop), first + start
         self._capture.check(gradients, task, batch, first=first, kind=kind)
+        # A question before this one has settled rules, and the losses may have lost their
+        # gradient since then: zero is then what autograd says, too.
+        self._capture.refuse_detached(task, batch)
 
     def columns(
         self,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
+from headwater.capture.registry import find_rule
+from headwater.capture.stand_in import find_stand_in
 from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class Settled:
         made: how the model was made, by `made_of`.
         learned: what batches have shown of it.
         taken: what a training example takes.
-        training: the shapes of the training examples that rules were settled on.
+        sampled: the shapes of the training examples of which that is known.
+        training: the shapes of those that rules were settled on.
         may_be_cut: whether their batches may be cut into examples.
         queries: likewise.
     """
@@ -67,6 +70,7 @@ class Settled:
     made: tuple[Any, ...] = ()
     learned: Learned | None = None
     taken: Taken | None = None
+    sampled: Shapes | None = None
     training: Shapes | None = None
     may_be_cut: bool = False
     queries: list[Asked] = field(default_factory=list)
@@ -88,7 +92,14 @@ class Settled:
             (type(each.task).__qualname__, each.shapes, [*each.row_bytes.values()])
             for each in self.queries
         ]
-        return (self.learned, self.taken, self.training, self.may_be_cut, queries)
+        return (
+            self.learned,
+            self.taken,
+            self.sampled,
+            self.training,
+            self.may_be_cut,
+            queries,
+        )
 
 
 class Remembered:
@@ -113,7 +124,7 @@ class Remembered:
 
 
 def made_of(model: nn.Module) -> tuple[Any, ...]:
-    """What a model consists of: modules with their settings and hooks, and shapes of parameters.
+    """What a model consists of: modules with settings, hooks and rules, and shapes of parameters.
 
     Two that are equal are no proof that nothing has changed, since a module's `forward` may read
     whatever it likes.
@@ -135,7 +146,8 @@ def _settings(module: nn.Module) -> tuple[Any, ...]:
         # Every question sets eval mode.
         if name != "training" and _is_plain(value)
     }
-    return (type(module), own.get("forward"), plain, *(tuple(each) for each in hooks))
+    ways = (find_rule(module), find_stand_in(module))
+    return (type(module), own.get("forward"), plain, *ways, *(tuple(each) for each in hooks))
 
 
 def _is_plain(value: Any) -> bool:

@@ -106,11 +106,13 @@ class Settling:
         size = self._data.batch_size
         if size is not None:
             return size
-        if self._settled.taken is None:
-            self._settled.taken = self._taken()
-        if self._settled.taken is None:
+        sample = self._data.sample(_SAMPLE)
+        if sample is None:
             return 1
-        return self._settled.taken.fitting(
+        settled, shapes = self._settled, shapes_of(sample)
+        if settled.taken is None or settled.sampled != shapes:
+            settled.taken, settled.sampled = self._taken(sample), shapes
+        return settled.taken.fitting(
             extra_numbers=self._capture.fallback_numbers + extra_numbers, budget=self._budget
         )
 
@@ -135,7 +137,6 @@ class Settling:
         known = head is not None and not only_once and settled.training == shapes_of(head)
         if known:
             self._capture.batches_can_be_cut = settled.may_be_cut
-            self._capture.seen_gradients = True
         elif head is not None:
             pending.append(self._looked_at(head, whole=only_once))
             settled.training = shapes_of(head)
@@ -161,8 +162,7 @@ class Settling:
         while not all(self._agrees(each) for each in pending):
             pass
         for beginning in pending[:1]:
-            if not self._capture.seen_gradients:
-                self._capture.refuse_detached(beginning.task, beginning.batch)
+            self._capture.refuse_detached(beginning.task, beginning.batch)
 
     def row_bytes(self, quantity: Quantity) -> float:
         """What is held of each row of a quantity whose queries rules were settled on."""
@@ -173,11 +173,7 @@ class Settling:
             by_rows[key] = quantity.row_bytes(self._checked, self.sample)
         return by_rows[key]
 
-    def _taken(self) -> Taken | None:
-        sample = self._data.sample(_SAMPLE)
-        if sample is None:
-            return None
-
+    def _taken(self, sample: Any) -> Taken:
         def taken(batch: Any) -> Taken:
             while True:
                 with suppress(PlanChanged):
