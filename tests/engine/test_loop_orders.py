@@ -31,7 +31,7 @@ BUDGETS = {"resident": "1GB", "checkpoints outermost": 2400, "spans": 200}
 def orders(monkeypatch):
     """The orders that were taken, noted as they begin."""
     taken = []
-    for name in ("resident", "by_checkpoint"):
+    for name in ("_resident", "_by_checkpoint"):
         method = getattr(loops.Loops, name)
 
         def noted(self, *args, _method=method, _name=name, **kwargs):
@@ -54,7 +54,7 @@ def test_every_order_of_the_loops_equals_the_oracle(order, batch_size, orders):
         indices, scores = tracin.top_k(expected, 2, proponents)
         assert torch.equal(top.indices, indices)
         assert_close(top.influence_scores, scores)
-    assert set(orders) == {"resident" if order == "resident" else "by_checkpoint"}
+    assert set(orders) == {"_resident" if order == "resident" else "_by_checkpoint"}
 
 
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
@@ -197,7 +197,7 @@ def test_data_that_costs_nothing_to_read_is_read_again_where_that_spares_memory(
     estimator = make(influence_src_dataset=rows)
     # What is accumulated for a query is less than what is spared.
     assert_close(estimator.influence(*QUERIES), expected_scores())
-    assert orders == ["by_checkpoint" if in_memory else "resident"]
+    assert orders == ["_by_checkpoint" if in_memory else "_resident"]
     assert plan_of(estimator).resident is not in_memory
 
 
@@ -210,7 +210,7 @@ def test_data_in_memory_is_read_once_where_more_would_accumulate_than_is_spared(
 
 def test_data_in_memory_is_read_once_where_little_is_held(orders):
     assert_close(make().influence(*QUERIES), expected_scores())
-    assert orders == ["resident"]
+    assert orders == ["_resident"]
 
 
 def test_a_budget_that_takes_many_passes_is_told_with_one_that_takes_a_single_one(caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from headwater.engine.session import Session
     from headwater.engine.sink import Sink
     from headwater.engine.training_data import TrainingData
-    from headwater.tasks import Task
 
 
 class Loops:
@@ -47,8 +47,11 @@ class Loops:
         model: the borrowed model.
         series: the checkpoints.
         data: the training examples.
-        task: what is differentiated for a training example.
+        session: captures their batches.
+        quantity: what is computed of each.
+        sink: takes the columns.
         budget: bytes to be used beyond the model, one batch and the result.
+        bounded: whether the sink forgets columns, so that memory must not grow with N.
         progress: makes a bar of so many batches, or of an unknown number.
     """
 
@@ -57,33 +60,58 @@ class Loops:
         model: nn.Module,
         series: BoundSeries,
         data: TrainingData,
-        task: Task,
+        session: Session,
+        quantity: Quantity,
+        sink: Sink,
         *,
         budget: int,
+        bounded: bool,
         progress: Callable[[int | None], Any],
     ) -> None:
         self._model = model
         self._series = series
         self._data = data
-        self._task = task
+        self._session = session
+        self._quantity = quantity
+        self._sink = sink
         self._budget = budget
+        self._bounded = bounded
         self._progress = progress
 
-    def in_spans(self, quantity: Quantity, *, bounded: bool) -> bool:
+    @property
+    def in_spans(self) -> bool:
         """Whether the numbers of all examples, which add up over checkpoints, don't fit."""
         count = self._data.count
         # They, and the span's batches, get a quarter of the budget each.
-        return bounded and (count is None or count * quantity.rows * 8 > self._budget // 4)
+        return self._bounded and (
+            count is None or count * self._quantity.rows * 8 > self._budget // 4
+        )
 
-    def resident(
+    def run(
         self,
-        session: Session,
-        quantity: Quantity,
-        sink: Sink,
+        plan: WorkPlan,
         loaded: LoadedCheckpoint | None,
         visits: Iterator[LoadedCheckpoint],
         batches: Iterable[Numbered],
     ) -> None:
+        """Goes through all of them.
+
+        Args:
+            plan: how the work is divided.
+            loaded: the checkpoint whose weights the model has.
+            visits: those after it.
+            batches: all training batches, begun.
+        """
+        order = self._resident if plan.resident else partial(self._by_checkpoint, plan)
+        order(loaded, visits, batches)
+
+    def _resident(
+        self,
+        loaded: LoadedCheckpoint | None,
+        visits: Iterator[LoadedCheckpoint],
+        batches: Iterable[Numbered],
+    ) -> None:
+        session, quantity = self._session, self._quantity
         checked = session.checked
         kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
         while loaded is not None:
@@ -104,25 +132,21 @@ class Loops:
                         weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(self._task, batch, start, factor, evaluator, shared)
+                    columns = checked.columns(session.task, batch, start, factor, evaluator, shared)
                     block = columns if block is None else block.add_(columns)
                 assert block is not None
-                sink.add(start, block)
+                self._sink.add(start, block)
                 bar.update()
 
-    def by_checkpoint(
+    def _by_checkpoint(
         self,
-        session: Session,
-        quantity: Quantity,
-        sink: Sink,
+        plan: WorkPlan,
         loaded: LoadedCheckpoint | None,
         visits: Iterator[LoadedCheckpoint],
         batches: Iterable[Numbered],
-        *,
-        bounded: bool,
-        plan: WorkPlan,
     ) -> None:
-        if not self.in_spans(quantity, bounded=bounded):
+        session, quantity = self._session, self._quantity
+        if not self.in_spans:
             spans = everything(batches, session.batches)
         elif not self._series.replayable:
             raise InputError(
@@ -154,7 +178,7 @@ class Loops:
                         for place, (start, batch) in enumerate(span(), start=1):
                             factor = quantity.factor(loaded.rate)
                             columns = session.checked.columns(
-                                self._task, batch, start, factor, evaluator
+                                session.task, batch, start, factor, evaluator
                             )
                             if len(blocks) < place:
                                 empty = columns.new_zeros(quantity.rows, columns.shape[1])
@@ -167,7 +191,7 @@ class Loops:
                             raise changed_data(blocks[place][0])
                     loaded = session.next(visits)
                 for start, block in blocks:
-                    sink.add(start, block)
+                    self._sink.add(start, block)
 
     def _total(self, batch_size: int, passes: int) -> int | None:
         batches = self._data.number_of_batches(batch_size)

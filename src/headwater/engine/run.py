@@ -24,7 +24,6 @@ from headwater.engine.looks import Looks
 from headwater.engine.loops import Loops
 from headwater.engine.session import Session
 from headwater.engine.settled import Remembered, Settled
-from headwater.engine.sink import AnySink
 from headwater.engine.weights import weights_nbytes
 from headwater.engine.work_plan import WorkPlan, planned
 from headwater.errors import CaptureError, RankError
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from headwater.checkpoints import BoundSeries
     from headwater.distributed import Ranks
     from headwater.engine.quantity import Quantity
-    from headwater.engine.sink import Sink
+    from headwater.engine.sink import AnySink, Sink
     from headwater.engine.training_data import TrainingData
     from headwater.forms import Gradients
     from headwater.tasks import Task
@@ -221,20 +220,16 @@ class Run:
                 self._model,
                 self._series,
                 self._data,
-                self._task,
+                session,
+                quantity,
+                sink,
                 budget=self._budget,
+                bounded=bounded,
                 progress=self._progress,
             )
-            if in_step is not None and (
-                plan.resident or not loops.in_spans(quantity, bounded=bounded)
-            ):
+            if in_step is not None and (plan.resident or not loops.in_spans):
                 session.deal_out(in_step)
-            if plan.resident:
-                loops.resident(session, quantity, sink, loaded, visits, batches)
-            else:
-                loops.by_checkpoint(
-                    session, quantity, sink, loaded, visits, batches, bounded=bounded, plan=plan
-                )
+            loops.run(plan, loaded, visits, batches)
 
     def plan(self, quantity: Quantity) -> WorkPlan:
         """How the work of a quantity would be divided; captures a few examples, and no more."""
