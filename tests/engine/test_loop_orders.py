@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from headwater import GradCos, InputError, NoCheckpointsError
+from headwater import InputError, NoCheckpointsError
 from headwater.engine import loops, work_plan
 from tests.estimators.small import (
     QUERIES,
@@ -13,7 +13,6 @@ from tests.estimators.small import (
     Q,
     Stream,
     assert_close,
-    cross_entropy,
     dataset,
     expected_scores,
     expected_self_influence,
@@ -175,16 +174,6 @@ def test_a_layer_that_fits_is_whole_beside_one_that_does_not():
     assert 0 < plan.divided < 4
     whole = [block for group in plan.groups for block, part in group.items() if part is None]
     assert len(whole) == 4 - plan.divided
-
-
-def test_cosines_are_not_divided_by_layers_and_are_what_they_were():
-    data, rates = dataset(), {"checkpoints": states(), "loss_fn": cross_entropy}
-    whole, small = (
-        GradCos(model(), data, **rates, batch_size=3, memory_budget=budget)
-        for budget in ("1GB", 300)
-    )
-    assert len(plan_of(small).groups) == 1
-    assert_close(small.influence(*QUERIES), whole.influence(*QUERIES))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

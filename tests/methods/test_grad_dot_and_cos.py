@@ -84,6 +84,19 @@ def test_cosines_in_any_loop_order_are_the_same():
     )
 
 
+@pytest.mark.parametrize(("budget", "divided"), [(700, False), (300, True), (1, True)])
+def test_parts_of_queries_gradients_keep_the_norm_of_the_whole(budget, divided):
+    """Over groups of layers, and of a layer's outputs, cosines add up like products."""
+    estimator = make(GradCos, memory_budget=budget)
+    plan = estimator._streamed.plan(estimator._question(*QUERIES))
+    assert len(plan.groups) > 1
+    assert bool(plan.divided) == divided
+    expected = methods.grad_cos(*rows())
+    assert_close(estimator.influence(*QUERIES), expected)
+    scores = estimator.attribute(*QUERIES)
+    assert_close(scores.over_queries().tensor()[0], expected.sum(dim=0))
+
+
 def test_cosines_have_no_self_influence_and_no_store(tmp_path):
     for ask in (make(GradCos).influence, make(GradCos).attribute):
         with pytest.raises(InputError, match="is 1, for every example"):

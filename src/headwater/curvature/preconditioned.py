@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headwater.engine.quantity import DotProducts, Evaluator, Quantity
+from headwater.engine.quantity import DotProducts, Evaluator, Part, Quantity
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -50,22 +50,25 @@ class PreconditionedScores(Quantity):
         queries: the queries.
     """
 
+    # What is solved is whole, and every part would have to be solved for anew.
+    is_divisible = False
+
     def __init__(self, inverse: Inverse, queries: Queries) -> None:
         self._preconditioned = Preconditioned(inverse)
         self._queries = queries
         self.rows = queries.size
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         held = [
-            part
+            part(solved)
             for captured in self._queries.gradients(capture, start, stop, batch_size)
-            for part in self._preconditioned.solved(captured)
+            for solved in self._preconditioned.solved(captured)
         ]
         return self._preconditioned.evaluator(Gradients.joined(held))
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         few = next(self._queries.gradients(capture, 0, min(2, self.rows), 2))
         return self._preconditioned.inverse.numbers * few.like.element_size()
 
@@ -77,23 +80,24 @@ class SummedPreconditionedScores(Quantity):
     """The sum of all queries' scores, at the price of one query's; arguments as above."""
 
     rows = 1
+    is_divisible = False
 
     def __init__(self, inverse: Inverse, queries: Queries) -> None:
         self._preconditioned = Preconditioned(inverse)
         self._queries = queries
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         total: Gradients | None = None
         for captured in self._queries.gradients(capture, 0, self._queries.size, batch_size):
-            part = captured.summed()
-            total = part if total is None else Gradients.cat([total, part]).summed()
+            some = captured.summed()
+            total = some if total is None else Gradients.cat([total, some]).summed()
         assert total is not None, "there is at least one query"
         (solved,) = self._preconditioned.solved(total)
-        return self._preconditioned.evaluator(solved)
+        return self._preconditioned.evaluator(part(solved))
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         few = next(self._queries.gradients(capture, 0, min(2, self._queries.size), 2))
         return self._preconditioned.inverse.numbers * few.like.element_size()
 
@@ -114,12 +118,12 @@ class PreconditionedSelfInfluence(Quantity):
         self._inverse = inverse
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         inverse = self._inverse
         return lambda examples, _: inverse.quadratic(inverse.aligned(examples, 0))[None]
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         return 0.0
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:

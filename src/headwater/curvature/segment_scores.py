@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from headwater.curvature.segments import SegmentCurvature, by_segment
-from headwater.engine.quantity import DotProducts, Evaluator, Quantity
+from headwater.engine.quantity import DotProducts, Evaluator, Part, Quantity
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class SegmentScores(Quantity):
         queries: gradients at the end of training, in pieces.
     """
 
+    # All of them are held whole already.
+    is_divisible = False
+
     def __init__(
         self, curvatures: Sequence[SegmentCurvature], queries: Sequence[Gradients]
     ) -> None:
@@ -43,7 +46,7 @@ class SegmentScores(Quantity):
         return 1.0
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         checkpoint: int = getattr(capture, "checkpoint", 0)
         place = next(
@@ -52,7 +55,7 @@ class SegmentScores(Quantity):
             if one.segment.first <= checkpoint <= one.segment.last
         )
         curvature = self._curvatures[place]
-        products = DotProducts(self._between(start, stop)[place])
+        products = DotProducts(part(self._between(start, stop)[place]))
         size = curvature.segment.size
         return lambda examples, known: products(curvature.blocks.aligned(examples), known) / size
 
@@ -63,7 +66,7 @@ class SegmentScores(Quantity):
             self._left = ((start, stop), by_segment(queries, self._curvatures))
         return self._left[1]
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         numbers = self._curvatures[0].blocks.numbers * len(self._curvatures)
         return numbers * self._queries[0].like.element_size()
 

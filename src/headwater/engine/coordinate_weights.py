@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from headwater.engine.quantity import DotProducts, Evaluator, PairScores, SelfInfluence
+from headwater.engine.quantity import DotProducts, Evaluator, PairScores, Part, SelfInfluence
 from headwater.forms import Gradients, OfOutputs
 from headwater.forms.gradients import written_as
 
@@ -45,26 +45,26 @@ class WeightedPairs(PairScores):
         return 1.0
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         place: int = capture.checkpoint  # type: ignore[attr-defined]
         if self._summed:
             start, stop = 0, self._queries.size
         held, weights = [], None
-        for captured in self._queries.gradients(capture, start, stop, batch_size):
+        for captured in map(part, self._queries.gradients(capture, start, stop, batch_size)):
             if weights is None:
                 weights = self._weights(place, captured.like)
-            part = _weighted(captured, weights)
-            held.append(part.summed() if self._summed else part)
+            some = _weighted(captured, weights)
+            held.append(some.summed() if self._summed else some)
         found = Gradients.joined(held)
         return DotProducts(found.summed() if self._summed else found)
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         return evaluator
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         gradients = next(self._queries.gradients(capture, 0, self._queries.size, batch_size))
-        numbers = sum(form.numbers for form in gradients.forms.values())
+        numbers = sum(form.numbers for form in part(gradients).forms.values())
         return float(numbers * gradients.like.element_size())
 
 
@@ -78,7 +78,7 @@ class WeightedNorms(SelfInfluence):
         return 1.0
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         place: int = capture.checkpoint  # type: ignore[attr-defined]
         held: dict[str, Any] = {}

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from headwater.engine.quantity import DotProducts, Evaluator, PairScores
+from headwater.engine.quantity import DotProducts, Evaluator, PairScores, Part
 from headwater.engine.summed_scores import SummedScores
 from headwater.errors import NonFiniteError
 from headwater.forms import Gradients, Scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jaxtyping import Float
     from torch import Tensor
@@ -57,17 +57,14 @@ class CosineEvaluator(DotProducts):
 class Cosines(PairScores):
     """The cosine of each query's gradient with each training example's, over all parameters."""
 
-    # A norm is over all layers.
-    adds_over_layers = False
-
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        held, first = [], start
-        for captured in self._queries.gradients(capture, start, stop, batch_size):
-            norms = inverse_norms(captured, kind="query", first=first)
-            first += captured.batch_size
-            held.append(_scaled(captured.for_pairs(queries=stop - start), norms))
+        captured = self._queries.gradients(capture, start, stop, batch_size)
+        held = [
+            directions.for_pairs(queries=stop - start)
+            for directions in _directions(captured, part, start)
+        ]
         return CosineEvaluator(Gradients.joined(held))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
@@ -77,27 +74,37 @@ class Cosines(PairScores):
 class SummedCosines(SummedScores):
     """The sum over queries of their cosines with each training example's gradient."""
 
-    adds_over_layers = False
-
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         total: Gradients | None = None
-        first = 0
-        for captured in self._queries.gradients(capture, 0, self._queries.size, batch_size):
-            norms = inverse_norms(captured, kind="query", first=first)
-            first += captured.batch_size
-            part = _scaled(captured, norms).summed()
-            total = part if total is None else Gradients.cat([total, part]).summed()
+        captured = self._queries.gradients(capture, 0, self._queries.size, batch_size)
+        for directions in _directions(captured, part, 0):
+            added = directions.summed()
+            total = added if total is None else Gradients.cat([total, added]).summed()
         assert total is not None, "there is at least one query"
         return CosineEvaluator(total)
 
 
-def _scaled(gradients: Gradients, factors: Float[Tensor, " B"]) -> Gradients:
-    forms: dict[Block, Form] = {
-        block: Scaled(form, factors) for block, form in gradients.forms.items()
-    }
-    return Gradients(forms, gradients.batch_size, gradients.like)
+def _directions(captured: Iterator[Gradients], part: Part, first: int) -> Iterator[Gradients]:
+    """A part of each query's gradient, divided by the norm of the whole.
+
+    Args:
+        captured: the whole gradients, some queries' at a time.
+        part: what is held of them.
+        first: the number of the first query.
+    """
+
+    def directed(gradients: Gradients) -> Gradients:
+        nonlocal first
+        norms = inverse_norms(gradients, kind="query", first=first)
+        first += gradients.batch_size
+        forms: dict[Block, Form] = {
+            block: Scaled(form, norms) for block, form in gradients.forms.items()
+        }
+        return part(Gradients(forms, gradients.batch_size, gradients.like))
+
+    return map(directed, captured)
 
 
 def normalised_rows(vectors: Float[Tensor, "B D"], *, kind: str, first: int) -> Tensor:

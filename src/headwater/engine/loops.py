@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from headwater.engine.quantity import whole
 from headwater.engine.spans import Numbered, changed_data, everything, spans_within
 from headwater.engine.weights import Weights, named_tensors
 from headwater.engine.work_plan import SomeLayers, WorkPlan
@@ -115,7 +116,7 @@ class Loops:
         checked = session.checked
         kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
         while loaded is not None:
-            evaluator = quantity.prepare(checked, 0, quantity.rows, session.batch_size)
+            evaluator = quantity.prepare(checked, whole, 0, quantity.rows, session.batch_size)
             if kept:
                 evaluator = quantity.alike(evaluator, kept[0][2])
             # The weights of a single checkpoint stay in the model.
@@ -158,7 +159,7 @@ class Loops:
             spans = spans_within(batches, self._budget // 4, quantity.rows * 8)
         at_once = plan.rows_at_once
         divided = [
-            (low, min(low + at_once, quantity.rows), SomeLayers(session.checked, plan.groups, n))
+            (low, min(low + at_once, quantity.rows), SomeLayers(plan.groups, n))
             for low in range(0, quantity.rows, at_once)
             for n in range(len(plan.groups))
         ]
@@ -170,10 +171,12 @@ class Loops:
                     visits = self._series.visit()
                     loaded = session.next(visits)
                 while loaded is not None:
-                    for low, high, capture in divided:
+                    for low, high, part in divided:
                         # The last one's queries aren't held beside the next one's.
                         evaluator = None
-                        evaluator = quantity.prepare(capture, low, high, session.batch_size)
+                        evaluator = quantity.prepare(
+                            session.checked, part, low, high, session.batch_size
+                        )
                         place = 0
                         for place, (start, batch) in enumerate(span(), start=1):
                             factor = quantity.factor(loaded.rate)

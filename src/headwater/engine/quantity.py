@@ -20,18 +20,25 @@ if TYPE_CHECKING:
 Evaluator: TypeAlias = Callable[[Gradients, "SharedInputs | None"], Tensor]
 """From B examples' gradients, and what checkpoints have in common, to R numbers each (R, B)."""
 
+Part: TypeAlias = Callable[[Gradients], Gradients]
+"""Of queries' gradients those of some layers, or of some of a layer's outputs: what is held."""
+
+
+def whole(gradients: Gradients) -> Gradients:
+    """The part that is everything."""
+    return gradients
+
 
 class Quantity(ABC):
     """R numbers per training example at one checkpoint, from its gradient.
 
     Attributes:
         rows: R, the number of queries, or 1.
-        adds_over_layers: whether the numbers are sums over layers, so that `prepare` may be given
-            some layers' gradients of queries at a time.
+        is_divisible: whether holding a part of the queries' gradients takes less than the whole.
     """
 
     rows: int
-    adds_over_layers = False
+    is_divisible = True
 
     def factor(self, rate: float) -> float:
         """What the numbers of a checkpoint with this learning rate are multiplied by.
@@ -42,12 +49,15 @@ class Quantity(ABC):
 
     @abstractmethod
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         """What turns a batch's gradients into rows `start` to before `stop`, at present weights.
 
+        Those of all parts add up to the rows.
+
         Args:
             capture: `(task, batch, first=, kind=) -> Gradients`, checked.
+            part: what is held of the queries' gradients.
             batch_size: how many queries to capture at a time.
         """
 
@@ -56,7 +66,7 @@ class Quantity(ABC):
         return evaluator
 
     @abstractmethod
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         """Bytes that `prepare` holds per row, at present weights; arguments as there."""
 
     @abstractmethod
@@ -80,11 +90,11 @@ class SelfInfluence(Quantity):
     rows = 1
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         return SquaredNorms()
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         return 0.0
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:
@@ -109,16 +119,15 @@ class PairScores(Quantity):
         queries: the queries.
     """
 
-    adds_over_layers = True
-
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
         self.rows = queries.size
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        captured = self._queries.gradients(capture, start, stop, batch_size)
+        # By `map`, which doesn't hold a batch's whole gradients while the next one's are captured.
+        captured = map(part, self._queries.gradients(capture, start, stop, batch_size))
         held = [gradients.for_pairs(queries=stop - start) for gradients in captured]
         return DotProducts(Gradients.joined(held))
 
@@ -127,9 +136,9 @@ class PairScores(Quantity):
         assert isinstance(other, DotProducts)
         return DotProducts(evaluator.queries.with_inputs_of(other.queries))
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         gradients = next(self._queries.gradients(capture, 0, self.rows, batch_size))
-        held = gradients.examples(0, 1).without_numbers().for_pairs(queries=self.rows)
+        held = part(gradients).examples(0, 1).without_numbers().for_pairs(queries=self.rows)
         return held.nbytes
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:

@@ -11,6 +11,7 @@ from headwater.engine.batch_size import Taken, taken_by_an_example
 from headwater.engine.checked import LOOKED_AT
 from headwater.engine.halving import too_large
 from headwater.engine.noted import noted_batch, noted_queries
+from headwater.engine.quantity import whole
 from headwater.engine.settled import Asked, shapes_of
 from headwater.errors import BatchError, OutOfMemoryError
 from headwater.tasks.batch import borrow
@@ -167,10 +168,10 @@ class Settling:
     def row_bytes(self, quantity: Quantity) -> float:
         """What is held of each row of a quantity whose queries rules were settled on."""
         if self._asked is None:
-            return quantity.row_bytes(self._checked, self.sample)
+            return quantity.row_bytes(self._checked, whole, self.sample)
         by_rows, key = self._asked.row_bytes, (type(quantity), quantity.rows)
         if key not in by_rows:
-            by_rows[key] = quantity.row_bytes(self._checked, self.sample)
+            by_rows[key] = quantity.row_bytes(self._checked, whole, self.sample)
         return by_rows[key]
 
     def _taken(self, sample: Any) -> Taken:

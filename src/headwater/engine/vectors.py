@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from headwater.engine.quantity import Evaluator, Quantity
+from headwater.engine.quantity import Evaluator, Part, Quantity
 from headwater.forms import Gradients, Materialised
 from headwater.forms.projected import PROJECTED
 
@@ -34,12 +34,12 @@ class Vectors(Quantity):
         return math.sqrt(rate)
 
     def prepare(
-        self, capture: Callable[..., Gradients], start: int, stop: int, batch_size: int
+        self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
         # A copy: the run scales what it is given in place.
         return lambda examples, _: examples.forms[PROJECTED].materialise()[:, start:stop].mT.clone()
 
-    def row_bytes(self, capture: Callable[..., Gradients], batch_size: int) -> float:
+    def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         return 0.0
 
     def example_batch(self, batch_size: int) -> tuple[Task, Any] | None:

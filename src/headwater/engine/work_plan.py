@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from headwater.engine.quantity import whole
 from headwater.forms import Gradients, OfOutputs, Outputs
 from headwater.forms.gradients import Block
 
@@ -115,19 +116,19 @@ def planned(
     share = budget // 2
     # Twice what is held: query batches are joined by copying a block at a time, of maybe one.
     row_bytes *= 2
-    whole = row_bytes * quantity.rows
-    enough = 2 * math.ceil(whole)
-    if checkpoints is not None and checkpoints * (whole + weights) <= share:
-        spared = (checkpoints - 1) * (whole + weights)
+    rows_bytes = row_bytes * quantity.rows
+    enough = 2 * math.ceil(rows_bytes)
+    if checkpoints is not None and checkpoints * (rows_bytes + weights) <= share:
+        spared = (checkpoints - 1) * (rows_bytes + weights)
         resident = accumulated is None or spared <= max(_LITTLE, accumulated)
-        held = checkpoints * whole if resident else whole
+        held = checkpoints * rows_bytes if resident else rows_bytes
         return WorkPlan(
             budget, batch_size, quantity.rows, quantity.rows, _ALL, resident, held, enough
         )
     at_once = min(quantity.rows, max(1, int(share / max(1.0, row_bytes))))
     groups = _ALL
     held = at_once * row_bytes
-    if held > share and quantity.adds_over_layers:
+    if held > share and quantity.is_divisible:
         groups, held = _groups(checked, quantity, sample, share, shapes)
     return WorkPlan(budget, batch_size, quantity.rows, at_once, groups, False, held, enough)
 
@@ -136,27 +137,19 @@ _ALL: tuple[Group, ...] = ({},)
 
 
 class SomeLayers:
-    """Captures, and keeps the gradients of some layers only, or of some of a layer's outputs.
+    """Of queries' gradients those of one group of layers, or of some of a layer's outputs.
 
     Args:
-        checked: captures.
         groups: those of a `WorkPlan`.
-        number: which of them is kept; the last has what is in no other.
+        number: which of them; the last has what is in no other.
     """
 
-    def __init__(self, checked: CheckedCapture, groups: tuple[Group, ...], number: int) -> None:
-        self._checked = checked
+    def __init__(self, groups: tuple[Group, ...], number: int) -> None:
         self._kept = groups[number]
         self._is_last = number == len(groups) - 1
         self._others: set[Block] = set().union(*groups[:-1])
 
-    @property
-    def checkpoint(self) -> int:
-        """The place of the checkpoint whose weights the model has."""
-        return self._checked.checkpoint
-
-    def __call__(self, *args: Any, **options: Any) -> Gradients:
-        gradients = self._checked(*args, **options)
+    def __call__(self, gradients: Gradients) -> Gradients:
         forms: dict[Block, Form] = {}
         for block, form in gradients.forms.items():
             outputs = self._kept.get(block)
@@ -189,16 +182,10 @@ def _groups(
         return seen[0]
 
     def bytes_of(block: Block, outputs: Outputs | None = None) -> float:
-        def capture(*args: Any, **options: Any) -> Gradients:
-            found = once(*args, **options)
-            form = found.forms[block]
-            if outputs is not None:
-                form = OfOutputs.held(form, outputs)
-            return Gradients({block: form}, found.batch_size, found.like)
+        only = SomeLayers(({block: outputs}, {}), 0)
+        return 2 * quantity.row_bytes(once, only, sample)
 
-        return 2 * quantity.row_bytes(capture, sample)
-
-    quantity.row_bytes(once, sample)
+    quantity.row_bytes(once, whole, sample)
     groups: list[dict[Block, Outputs | None]] = [{}]
     held, largest = 0.0, 0.0
     for block, form in seen[0].forms.items():

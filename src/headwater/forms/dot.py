@@ -109,7 +109,7 @@ def for_pairs(form: Form, *, queries: int) -> Form:
         if table_is_cheaper_written_out(form, queries=queries):
             return Materialised(form.materialise())
         return form
-    if isinstance(form, OfOutputs):
+    if isinstance(form, (OfOutputs, Scaled)):
         return replace(form, form=for_pairs(form.form, queries=queries))
     if isinstance(form, Summed):
         parts = tuple(for_pairs(part, queries=queries) for part in form.parts)
