@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from headwater import InputError, TracInCP
 from headwater.engine import work_plan
+from headwater.forms import convolved, grouped
 from headwater.forms.gradients import Block
 from tests.architectures.architecture import N_TRAIN, RATES, Architecture, Reduced
 from tests.architectures.zoo import ARCHITECTURES
@@ -137,3 +138,13 @@ def test_scores_are_sums_over_parts_of_layers(architecture, monkeypatch):
         return
     assert_scores_close(scores, reference(architecture.name).scores, TOLERANCE[torch.float64])
     assert tracin._streamed.plan(tracin._question(inputs, targets)).divided
+
+
+def test_convolutions_of_all_examples_at_once(architecture, monkeypatch):
+    """Where they would pay in float32 only, and for larger layers, but give the same."""
+    model = architecture.model(torch.float64)
+    if not any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in model.modules()):
+        return
+    monkeypatch.setattr(convolved, "groups_are_cheaper", lambda form: True)
+    monkeypatch.setattr(grouped, "_dtypes", lambda: {torch.float64})
+    check_everything(architecture)

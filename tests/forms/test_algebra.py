@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from headwater.forms import Gradients, cost, dot
+from headwater.forms import grouped as grouped_convolution
 from headwater.forms.add import add
 from headwater.forms.dot import for_pairs
 
@@ -32,10 +33,13 @@ def force(monkeypatch: pytest.MonkeyPatch, name: str, answer: bool) -> None:
         monkeypatch.setattr(module, name, lambda *_, **__: answer)
 
 
-@pytest.fixture(params=["one piece, in windows", "many pieces, in bands"])
+@pytest.fixture(params=["one piece, in windows", "many pieces, in bands", "as groups"])
 def scratch(request, monkeypatch):
     many = request.param.startswith("many")
     force(monkeypatch, "bands_are_cheaper", many)
+    if request.param == "as groups":
+        force(monkeypatch, "groups_are_cheaper", True)
+        monkeypatch.setattr(grouped_convolution, "_dtypes", lambda: {torch.float64})
     if many:
         monkeypatch.setattr(cost, "SCRATCH_BYTES", 8)
 

@@ -13,11 +13,13 @@ from headwater.forms.banded import Banded
 from headwater.forms.cost import (
     bands_are_cheaper,
     examples_per_piece,
+    groups_are_cheaper,
     norm_is_cheaper_factored,
     numbers_of_a_piece,
 )
 from headwater.forms.factored import Factored
 from headwater.forms.form import Form
+from headwater.forms.grouped import can_be_grouped, kernel_gradients
 from headwater.forms.materialised import Materialised
 from headwater.forms.precise import accumulating, precise
 
@@ -34,7 +36,8 @@ class Convolved(Form):
     What `Factored` is with windows as inputs. Windows overlap, so that all of them take several
     times the memory of the inputs; they are copied out where they are used, into a buffer that
     stays in the cache. Where the kernel doesn't stride along its first axis, only windows along
-    the other axes are: a shift along the first is another offset into the same memory.
+    the other axes are: a shift along the first is another offset into the same memory. Where
+    PyTorch reads windows where they lie, for every example apart, none are.
 
     Attributes:
         inputs: what came into the layer, padded.
@@ -121,9 +124,33 @@ class Convolved(Form):
         return (piece.factored() for piece in self.pieces(self.windows + scratch_each))
 
     @property
+    def as_groups(self) -> bool:
+        """Whether gradients are best written out by one convolution, each example a group of it."""
+        return groups_are_cheaper(self) and can_be_grouped(
+            self.inputs, self.output_grads, self.kernel_size, self.stride, self.dilation
+        )
+
+    @property
     def in_bands(self) -> bool:
         """Whether gradients are best written out one offset along the first axis at a time."""
-        return self.stride[0] == 1 and self.groups == 1 and bands_are_cheaper(self)
+        return (
+            self.stride[0] == 1
+            and self.groups == 1
+            and bands_are_cheaper(self)
+            and not self.as_groups
+        )
+
+    def written(self) -> list[Float[Tensor, "B p"]]:
+        """The gradients of the kernel, and those of a bias, by one convolution; see `as_groups`."""
+        kernel = kernel_gradients(
+            self.inputs,
+            self.output_grads,
+            self.kernel_size,
+            self.stride,
+            self.dilation,
+            self.groups,
+        )
+        return [kernel, self._bias_gradients()] if self.bias else [kernel]
 
     def bands(
         self, *, queries: int = 1, out: Float[Tensor, "K B O M"] | None = None
@@ -211,7 +238,18 @@ class Convolved(Form):
     def _each(self, compute: Callable[[Factored], Tensor], scratch: int) -> Tensor:
         return torch.cat([compute(piece) for piece in self.factored_pieces(scratch_each=scratch)])
 
+    def _norm_of_written(self) -> Float[Tensor, " B"]:
+        norms = [
+            torch.stack(
+                [torch.linalg.vector_norm(precise(part), dim=1) for part in piece.written()]
+            )
+            for piece in self.pieces(self.numbers)
+        ]
+        return torch.cat(norms, dim=1).square_().sum(dim=0)
+
     def squared_norm(self) -> Float[Tensor, " B"]:
+        if self.as_groups:
+            return self._norm_of_written()
         copied = self.windows / self.kernel_size[0] if self.in_bands else self.windows
         if norm_is_cheaper_factored(self, copied_factored=self.windows, copied_written=copied):
             return self._each(Factored.norm_of_factors, 2 * self.groups * self.positions**2)
@@ -220,6 +258,9 @@ class Convolved(Form):
         return self._each(Factored.norm_of_written, self.numbers)
 
     def materialise(self) -> Float[Tensor, "B P"]:
+        if self.as_groups:
+            parts = [precise(part) for part in self.written()]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.in_bands:
             return torch.cat([precise(piece.materialise()) for piece in self._banded_pieces()])
         return self._each(Factored.materialise, self.numbers)

@@ -16,6 +16,7 @@ Counted for a weight of O x I with S positions per example, G groups, in multipl
     windows of a convolution that are copied out
         all            S * I numbers
         in bands       S * I / K, with K offsets along the kernel's first axis
+        as groups      none
 
 A matrix product moves little memory per operation; writing a gradient out and reading it back
 does. `BYTES_WEIGHT` says how many multiply-adds fit in the time of one byte to or from memory.
@@ -109,6 +110,16 @@ def bands_are_cheaper(form: Convolved) -> bool:
     """
     steps = form.kernel_size[0]
     return steps > 1 and form.fan_in // steps >= 32
+
+
+def groups_are_cheaper(form: Convolved) -> bool:
+    """Whether a kernel's gradients are best written out by one convolution, each example a group.
+
+    Nothing is copied out, but channels have to come in blocks of eight, and gradients are written
+    with few of their numbers at a time in registers: each should be a sum over many positions.
+    """
+    channels = (form.inputs.shape[1] // form.groups, form.fan_out)
+    return form.positions >= 6 * max(channels) and not any(width % 8 for width in channels)
 
 
 def factors_are_smaller(form: Factored | Convolved) -> bool:

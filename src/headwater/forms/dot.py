@@ -174,15 +174,16 @@ def _dot_convolved(queries: Form, examples: Convolved) -> Float[Tensor, "Q B"]:
         return examples.dot_banded(queries)
     left = queries.materialise()
     numbers = numbers_of_a_piece(left.shape[1], queries=len(left), itemsize=left.element_size())
-    blocks = [left @ block.materialise().mT for block in examples.pieces(numbers)]
+    blocks = [_dot_with_written(left, piece) for piece in examples.pieces(numbers)]
     return torch.cat(blocks, dim=1)
 
 
 def _dot_with_written(left: Float[Tensor, "Q P"], examples: Form) -> Float[Tensor, "Q B"]:
     """Products with gradients that are written out here; a weight and its bias stay apart."""
-    if not isinstance(examples, Factored):
+    if isinstance(examples, Factored) or (isinstance(examples, Convolved) and examples.as_groups):
+        weight, *bias = map(precise, examples.written())
+    else:
         return left @ examples.materialise().mT
-    weight, *bias = map(precise, examples.written())
     size = weight.shape[1]
     product = left[:, :size] @ weight.mT
     for part in bias:
