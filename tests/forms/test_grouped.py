@@ -9,11 +9,12 @@ from headwater.forms import Banded, Convolved, Materialised, convolved, cost, do
 from headwater.forms.dot import for_pairs
 
 B = 3
-# Channels in and out, kernel, stride, dilation, groups; nothing is as large as anything else.
+# Channels in and out, kernel, stride, dilation, padding, groups.
 LAYERS = {
-    "two axes": (2, 5, (3, 2), (1, 1), (1, 1), 1),
-    "strided, dilated, in groups": (4, 6, (2, 3), (2, 3), (2, 1), 2),
-    "three axes": (3, 4, (1, 2, 3), (1, 2, 1), (2, 1, 1), 1),
+    "two axes": (2, 5, (3, 2), (1, 1), (1, 1), (), 1),
+    "two axes, padded": (2, 5, (3, 2), (1, 1), (1, 1), (0, 1), 1),
+    "strided, dilated, padded, in groups": (4, 6, (2, 3), (2, 3), (2, 1), (2, 1), 2),
+    "three axes": (3, 4, (1, 2, 3), (1, 2, 1), (2, 1, 1), (1, 0, 2), 1),
 }
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
@@ -21,9 +22,10 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 def form_of(name, dtype, *, bias=True, seed=0):
     """The form, and the gradients of its kernel and bias in float64."""
     generator = torch.Generator().manual_seed(seed)
-    channels, outputs, kernel, stride, dilation, groups = LAYERS[name]
+    channels, outputs, kernel, stride, dilation, padding, groups = LAYERS[name]
     kind = {2: nn.Conv2d, 3: nn.Conv3d}[len(kernel)]
     options = {"stride": stride, "dilation": dilation, "groups": groups, "bias": bias}
+    options["padding"] = padding or 0
     layer = kind(channels, outputs, kernel, **options).double()
     inputs = torch.randn(B, channels, *(7, 9, 8)[: len(kernel)], generator=generator).to(dtype)
     grads = torch.randn(layer(inputs.double()).shape, generator=generator).to(dtype)
@@ -31,7 +33,8 @@ def form_of(name, dtype, *, bias=True, seed=0):
     for x, d in zip(inputs.double(), grads.double(), strict=True):
         found = torch.autograd.grad((layer(x[None]) * d).sum(), list(layer.parameters()))
         rows.append(torch.cat([part.flatten() for part in found]))
-    return Convolved(inputs, grads, kernel, stride, dilation, groups, bias), torch.stack(rows)
+    form = Convolved(inputs, grads, kernel, stride, dilation, groups, bias, padding)
+    return form, torch.stack(rows)
 
 
 @pytest.fixture
@@ -67,6 +70,15 @@ def test_gradients_norms_and_products(name, dtype, bias, many_pieces, monkeypatc
     close(
         dot(Materialised(of_queries.to(form.materialise().dtype)), form), of_queries @ expected.mT
     )
+
+
+@pytest.mark.parametrize("bands", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_zeros_that_are_thought_are_there_in_windows_and_in_bands(name, bands, monkeypatch):
+    monkeypatch.setattr(convolved, "bands_are_cheaper", lambda form: bands)
+    form, expected = form_of(name, torch.float64)
+    assert_close(form.materialise(), expected)
+    assert_close(form.squared_norm(), expected.square().sum(dim=1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from headwater.forms.banded import Banded
 from headwater.forms.cost import (
@@ -40,11 +41,12 @@ class Convolved(Form):
     PyTorch reads windows where they lie, for every example apart, none are.
 
     Attributes:
-        inputs: what came into the layer, padded.
+        inputs: what came into the layer.
         output_grads: the gradient of the example's loss at the layer's output.
         kernel_size, stride, dilation: per spatial axis.
         groups: G, of C/G input channels and O/G output channels each.
         bias: whether the bias's gradient belongs to the block.
+        padding: zeros to think at either end of each spatial axis of the inputs; empty: none.
     """
 
     inputs: Float[Tensor, "B C ..."]
@@ -54,6 +56,7 @@ class Convolved(Form):
     dilation: tuple[int, ...]
     groups: int = 1
     bias: bool = False
+    padding: tuple[int, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -107,7 +110,11 @@ class Convolved(Form):
     def factored(self) -> Factored:
         """The same gradients with all windows copied out."""
         windows = unfolded(
-            self.inputs, self.kernel_size, self.stride, self.dilation, self.output_grads.shape[2:]
+            self._padded(self.inputs),
+            self.kernel_size,
+            self.stride,
+            self.dilation,
+            self.output_grads.shape[2:],
         )
         inputs = windows.flatten(2 + len(self.kernel_size)).flatten(1, -2)
         grads = self.output_grads.flatten(2)
@@ -127,7 +134,12 @@ class Convolved(Form):
     def as_groups(self) -> bool:
         """Whether gradients are best written out by one convolution, each example a group of it."""
         return groups_are_cheaper(self) and can_be_grouped(
-            self.inputs, self.output_grads, self.kernel_size, self.stride, self.dilation
+            self.inputs,
+            self.output_grads,
+            self.kernel_size,
+            self.stride,
+            self.dilation,
+            self._padding,
         )
 
     @property
@@ -148,6 +160,7 @@ class Convolved(Form):
             self.kernel_size,
             self.stride,
             self.dilation,
+            self._padding,
             self.groups,
         )
         return [kernel, self._bias_gradients()] if self.bias else [kernel]
@@ -173,7 +186,8 @@ class Convolved(Form):
         row = prod(widths)
         itemsize = self.inputs.element_size()
         band = numbers_of_a_piece(self.fan_out * columns, queries=queries, itemsize=itemsize)
-        windows = columns * self.inputs.shape[2] * row
+        steps_seen = self.inputs.shape[2] + 2 * self._padding[0]
+        windows = columns * steps_seen * row
         at_once = examples_per_piece(size, windows + band, itemsize)
         scratch = out
         if scratch is None:
@@ -181,11 +195,11 @@ class Convolved(Form):
         for start in range(0, size, at_once):
             stop = min(start + at_once, size)
             rows = unfolded(
-                self.inputs[start:stop],
+                self._padded(self.inputs[start:stop]),
                 (1, *self.kernel_size[1:]),
                 (1, *self.stride[1:]),
                 (1, *self.dilation[1:]),
-                (self.inputs.shape[2], *widths),
+                (steps_seen, *widths),
             )
             inputs = rows.reshape(stop - start, columns, -1)
             grads = self.output_grads[start:stop].flatten(2)
@@ -209,6 +223,15 @@ class Convolved(Form):
     def _banded_pieces(self) -> Iterator[Banded]:
         """The same gradients written out, as many examples at a time as stay in the cache."""
         return (piece.banded() for piece in self.pieces(self.numbers))
+
+    @property
+    def _padding(self) -> tuple[int, ...]:
+        return self.padding or (0,) * len(self.kernel_size)
+
+    def _padded(self, inputs: Float[Tensor, "b C ..."]) -> Float[Tensor, "b C ..."]:
+        if not any(self.padding):
+            return inputs
+        return pad(inputs, [amount for amount in reversed(self.padding) for _ in range(2)])
 
     def _bias_gradients(self) -> Float[Tensor, "B O"]:
         return self.output_grads.flatten(2).sum(dim=2, dtype=accumulating(self.inputs.dtype))

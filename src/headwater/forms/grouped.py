@@ -23,6 +23,7 @@ def can_be_grouped(
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
+    padding: Sequence[int],
 ) -> bool:
     """Whether PyTorch has code for it here that doesn't go through examples one by one.
 
@@ -30,9 +31,9 @@ def can_be_grouped(
     doesn't reach the end of its input is one whose output size says so.
     """
     reached = tuple(
-        (size - step * (kernel - 1) - 1) // by + 1
-        for size, kernel, by, step in zip(
-            inputs.shape[2:], kernel_size, stride, dilation, strict=True
+        (size + 2 * zeros - step * (kernel - 1) - 1) // by + 1
+        for size, kernel, by, step, zeros in zip(
+            inputs.shape[2:], kernel_size, stride, dilation, padding, strict=True
         )
     )
     return (
@@ -51,14 +52,15 @@ def kernel_gradients(
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
+    padding: Sequence[int],
     groups: int,
 ) -> Float[Tensor, "B P"]:
     """The gradient of the kernel for each example, in the order of the kernel's own numbers.
 
     Args:
-        inputs: what came into the layer, padded.
+        inputs: what came into the layer.
         output_grads: the gradient of the example's loss at the layer's output.
-        kernel_size, stride, dilation: per spatial axis.
+        kernel_size, stride, dilation, padding: per spatial axis.
         groups: of the layer.
     """
     size = inputs.shape[0]
@@ -68,6 +70,7 @@ def kernel_gradients(
         kernels,
         output_grads.reshape(1, -1, *output_grads.shape[2:]),
         stride=stride,
+        padding=padding,
         dilation=dilation,
         groups=size * groups,
     )

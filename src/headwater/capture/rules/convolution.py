@@ -32,14 +32,16 @@ def convolution(call: LayerCall) -> dict[Block, Form]:
         return {("bias",): Materialised(rows.sum(dim=2).flatten(1))}
     bias = "bias" in call.wanted
     names = ("weight", "bias") if bias else ("weight",)
+    padded, padding = _padded(inputs, module)
     form = Convolved(
-        _padded(inputs, module),
+        padded,
         grads,
         module.kernel_size,
         module.stride,
         module.dilation,
         groups=module.groups,
         bias=bias,
+        padding=padding,
     )
     if len(grads) != call.batch_size:
         images = _of_several_images(form, call.batch_size)
@@ -58,14 +60,15 @@ def _of_several_images(form: Convolved, batch_size: int) -> Factored:
     return images.with_tensors((inputs, output_grads))
 
 
-def _padded(inputs: Tensor, module: ConvNd) -> Tensor:
-    # What the layer itself pads by, asymmetric where padding="same" needs it.
+def _padded(inputs: Tensor, module: ConvNd) -> tuple[Tensor, tuple[int, ...]]:
+    """The inputs, and the zeros that are to be thought around them; others are written out."""
+    # What the layer itself pads by, last axis first; asymmetric where padding="same" needs it.
     amounts = module._reversed_padding_repeated_twice
-    if not any(amounts):
-        return inputs
-    return pad(
-        inputs, amounts, mode="constant" if module.padding_mode == "zeros" else module.padding_mode
-    )
+    before, after = amounts[::2], amounts[1::2]
+    if module.padding_mode == "zeros" and before == after:
+        return inputs, tuple(reversed(before))
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return pad(inputs, amounts, mode=mode), ()
 
 
 def by_group(
