@@ -113,7 +113,47 @@ def test_a_gradient_of_zero_has_no_cosine():
     data = torch.utils.data.TensorDataset(inputs, torch.tensor([0, 1, 1]))
     options = {"layers": ["weight"], "loss_fn": cross_entropy, "batch_size": 2}
     estimator = GradCos(net, data, [dict(net.state_dict())], **options)
-    with pytest.raises(NonFiniteError, match="training example number 1 of its batch"):
+    with pytest.raises(NonFiniteError, match="training example 1 has a gradient of zero"):
         estimator.influence(inputs[:1], torch.tensor([0]))
     with pytest.raises(NonFiniteError, match="query 1 has a gradient of zero"):
         estimator.influence(inputs[:2], torch.tensor([0, 0]))
+    later = GradCos(net, data, [dict(net.state_dict())], **options | {"batch_size": 1})
+    with pytest.raises(NonFiniteError, match="training example 1 has"):
+        later.influence(inputs[:1], torch.tensor([0]))
+
+
+@pytest.mark.parametrize("margin", [44.0, 47.0, 55.0])
+def test_gradients_whose_squares_underflow_have_their_direction(margin):
+    """Examples that are fitted so well that float32 has hardly any digits of a squared norm."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(12) % 3
+    inputs = torch.randn(12, 8, generator=generator) * 0.05
+    inputs[torch.arange(12), targets] += 1
+    net = nn.Sequential(nn.Linear(8, 3, bias=False))
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].weight[range(3), range(3)] = margin
+    grads = []
+    for x, y in zip(inputs, targets, strict=True):
+        loss = cross_entropy(net(x[None]), y[None]).sum()
+        grads.append(torch.autograd.grad(loss, list(net.parameters()))[0].flatten().double())
+    unit = torch.stack([g / g.norm() for g in grads])
+    data = torch.utils.data.TensorDataset(inputs, targets)
+    estimator = GradCos(net, data, [dict(net.state_dict())], loss_fn=cross_entropy, batch_size=5)
+    found = estimator.influence(inputs, targets)
+    torch.testing.assert_close(found.double(), unit @ unit.T, rtol=1e-4, atol=1e-5)
+    summed = estimator.attribute(inputs, targets).over_queries().tensor()[0]
+    torch.testing.assert_close(summed.double(), (unit @ unit.T).sum(0), rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_whose_squares_overflow_have_their_direction():
+    net = nn.Linear(2, 1, bias=False)
+    inputs = torch.tensor([[3.0, 4.0], [1e22, 0.0], [0.0, -2e25]])
+    data = torch.utils.data.TensorDataset(inputs, torch.zeros(3))
+
+    def output(outputs, _):
+        return outputs[:, 0]
+
+    estimator = GradCos(net, data, [dict(net.state_dict())], loss_fn=output, batch_size=3)
+    expected = torch.tensor([[1.0, 0.6, -0.8], [0.6, 1.0, 0.0], [-0.8, 0.0, 1.0]])
+    torch.testing.assert_close(estimator.influence(inputs, torch.zeros(3)), expected)

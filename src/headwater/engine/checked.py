@@ -11,6 +11,7 @@ from headwater.capture.nonfinite import has_finite_sum, refuse_non_finite, refus
 from headwater.engine.halving import Halving
 from headwater.engine.looks import Looks
 from headwater.engine.noted import noted_batch
+from headwater.engine.quantity import ExampleRefused
 from headwater.forms import Gradients, Rows, Summed
 
 if TYPE_CHECKING:
@@ -202,7 +203,10 @@ class CheckedCapture:
             with noted_batch(self._kind, start):
                 met = self._projected(gradients)
                 takes_reduced = getattr(evaluator, "takes_reduced", False)
-                columns = evaluator(met if takes_reduced else met.widened(), shared)
+                try:
+                    columns = evaluator(met if takes_reduced else met.widened(), shared)
+                except ExampleRefused as refused:
+                    raise refused.named(self._kind, start) from None
             # A table's products skip the rows that aren't common, and what is not finite there.
             hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
             if hidden or not has_finite_sum(columns):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 
-from headwater.engine.quantity import DotProducts, Evaluator, PairScores, Part
+from headwater.engine.quantity import (
+    DotProducts,
+    Evaluator,
+    ExampleRefused,
+    PairScores,
+    Part,
+)
 from headwater.engine.summed_scores import SummedScores
 from headwater.errors import NonFiniteError
-from headwater.forms import Gradients, Scaled
+from headwater.forms import Gradients, Materialised, Scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,36 +29,53 @@ if TYPE_CHECKING:
     from headwater.forms.shared_inputs import SharedInputs
 
 
-def inverse_norms(gradients: Gradients, *, kind: str, first: int | None) -> Float[Tensor, " B"]:
-    """One over each gradient's norm.
-
-    Args:
-        gradients: the gradients.
-        kind: what the examples are called in messages.
-        first: the index of the first; None where it isn't known here.
-
-    Raises:
-        NonFiniteError: a gradient is zero, or so small that its norm is, and has no direction.
-    """
-    norms = gradients.squared_norm().sqrt_()
-    zero = (norms == 0).nonzero().flatten()
-    if len(zero):
-        place = int(zero[0])
-        called = f"number {place} of its batch" if first is None else str(first + place)
-        raise NonFiniteError(
-            f"{kind} {called} has a gradient of zero, which has no direction to compare: leave it "
-            f"out, take an earlier checkpoint, at which it isn't fitted yet, or dot products "
-            f"(GradDot), to which it adds nothing"
-        )
-    return norms.reciprocal_()
-
-
 class CosineEvaluator(DotProducts):
     """With the gradients of queries, each of norm 1, which are its attribute."""
 
     def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
-        scale = inverse_norms(examples, kind="training example", first=None)
-        return super().__call__(examples, shared).mul_(scale)
+        squares = examples.squared_norm()
+        columns = super().__call__(examples, shared).mul_(squares.sqrt().reciprocal_())
+        for place in _beyond_squares(squares):
+            direction = _written_direction(examples, place)
+            columns[:, place : place + 1] = super().__call__(direction, None)
+        return columns
+
+
+def _beyond_squares(squares: Float[Tensor, " B"]) -> list[int]:
+    """The places of gradients whose squared norms have lost digits, or all of them.
+
+    A gradient of norm 1e-22, as of an example that is fitted all too well, is like any other in
+    float32, but its square isn't.
+    """
+    info = torch.finfo(squares.dtype)
+    kept = (squares >= info.tiny / info.eps) & (squares <= info.max)
+    places: list[int] = (~kept).nonzero().flatten().tolist()
+    return places
+
+
+def _written_direction(gradients: Gradients, place: int) -> Gradients:
+    """One of the gradients, written out, over its norm; squared only once it is about 1.
+
+    Raises:
+        ExampleRefused: it is zero, and has no direction.
+    """
+    one = gradients.examples(place, place + 1).widened()
+    written = {block: form.materialise() for block, form in one.forms.items()}
+    entries = [part.abs().max() for part in written.values()]
+    largest = float(torch.stack(entries).max()) if entries else 0.0
+    if largest == 0:
+        raise ExampleRefused(
+            place,
+            "has a gradient of zero, which has no direction to compare: leave it out, take an "
+            "earlier checkpoint, at which it isn't fitted yet, or dot products (GradDot), to which "
+            "it adds nothing",
+        )
+    scaled = {block: part / largest for block, part in written.items()}
+    norm = math.hypot(*(float(torch.linalg.vector_norm(part)) for part in scaled.values()))
+    forms: dict[Block, Form] = {
+        block: Materialised(part.div_(norm)) for block, part in scaled.items()
+    }
+    return Gradients(forms, 1, one.like)
 
 
 class Cosines(PairScores):
@@ -97,12 +121,21 @@ def _directions(captured: Iterator[Gradients], part: Part, first: int) -> Iterat
 
     def directed(gradients: Gradients) -> Gradients:
         nonlocal first
-        norms = inverse_norms(gradients, kind="query", first=first)
+        squares = gradients.squared_norm()
+        if _beyond_squares(squares):
+            places = range(gradients.batch_size)
+            try:
+                unit = Gradients.cat([_written_direction(gradients, place) for place in places])
+            except ExampleRefused as refused:
+                raise refused.named("query", first) from None
+        else:
+            norms = squares.sqrt_().reciprocal_()
+            forms: dict[Block, Form] = {
+                block: Scaled(form, norms) for block, form in gradients.forms.items()
+            }
+            unit = Gradients(forms, gradients.batch_size, gradients.like)
         first += gradients.batch_size
-        forms: dict[Block, Form] = {
-            block: Scaled(form, norms) for block, form in gradients.forms.items()
-        }
-        return part(Gradients(forms, gradients.batch_size, gradients.like))
+        return part(unit)
 
     return map(directed, captured)
 
@@ -113,6 +146,9 @@ def normalised_rows(vectors: Float[Tensor, "B D"], *, kind: str, first: int) -> 
     Raises:
         NonFiniteError: a row is zero.
     """
+    # Rows too small or too large to be squared have a direction all the same.
+    largest = vectors.abs().amax(dim=1, keepdim=True).clamp_(min=torch.finfo(vectors.dtype).tiny)
+    vectors = vectors / largest
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=1)
     zero = (norms == 0).nonzero().flatten()
     if len(zero):

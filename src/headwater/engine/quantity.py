@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
+from headwater.errors import NonFiniteError
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -27,6 +28,29 @@ Part: TypeAlias = Callable[[Gradients], Gradients]
 def whole(gradients: Gradients) -> Gradients:
     """The part that is everything."""
     return gradients
+
+
+class ExampleRefused(Exception):
+    """An evaluator can't take an example.
+
+    Attributes:
+        place: its place in the batch.
+        why: what is wrong with it, as the end of a sentence that begins with its name.
+    """
+
+    def __init__(self, place: int, why: str) -> None:
+        super().__init__(place, why)
+        self.place = place
+        self.why = why
+
+    def named(self, kind: str, first: int) -> NonFiniteError:
+        """The error for people.
+
+        Args:
+            kind: what the examples are called.
+            first: the index of the batch's first.
+        """
+        return NonFiniteError(f"{kind} {first + self.place} {self.why}")
 
 
 class Quantity(ABC):

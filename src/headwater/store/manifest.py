@@ -106,6 +106,8 @@ class Manifest:
         """
         try:
             contents = json.loads(data)
+            if not isinstance(contents, dict):
+                raise TypeError(f"{type(contents).__name__} in place of an object")
             found, version = contents.pop("format"), contents.pop("version")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreCorruptError(f"manifest.json is damaged ({error}); build again") from error

@@ -72,7 +72,7 @@ def complete_manifest(folder: StoreFolder, ranks: Together | None = None) -> Man
     if not manifest.complete:
         raise StoreIncompleteError(
             f"the build of {folder.path} was interrupted after {manifest.live} examples; "
-            f"GradientStore.build(estimator, path) goes on with it"
+            f"GradientStore.build(estimator, path), or `headwater store build`, goes on with it"
         )
     if ranks is not None:
         ranks.same({"the store": manifest.binding_digest})
@@ -191,7 +191,7 @@ def refuse_mismatch(
             differ = _DIFFERENCES.get(field, f"{field} differs")
             raise StoreMismatchError(
                 f"the store was made of something else, field {field!r}: {differ}: {where}. Open "
-                f"it with the estimator it was built from, or build another"
+                f"it with the estimator and settings it was built from, or build another"
             )
 
 
