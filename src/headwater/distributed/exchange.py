@@ -42,6 +42,9 @@ class Exchange(Turns):
         ranks: the processes.
         sink: what gets the columns.
         rows: how many rows a block of columns has.
+
+    Attributes:
+        batches_between: how many batches a rank computes before the next exchange; the same on all.
     """
 
     def __init__(self, ranks: Ranks, sink: _Sink, rows: int) -> None:
@@ -49,7 +52,7 @@ class Exchange(Turns):
         self._sink = sink
         self._rows = rows
         self._held: list[Tensor] = []
-        self._batches_between = 1
+        self.batches_between = 1
         self._begun = time.monotonic()
 
     def add(self, start: int, block: Float[Tensor, "R B"]) -> None:
@@ -60,13 +63,19 @@ class Exchange(Turns):
             StartAnew: another rank has to start anew.
         """
         self._held.append(block.detach().cpu())
-        if len(self._held) >= self._batches_between:
+        if len(self._held) >= self.batches_between:
             self._round(BATCH)
 
     def finish(self) -> None:
         """Takes part until every rank has handed in its columns; raises as `add`."""
-        while self._round(ENDED):
-            pass
+        self.finish_alike(0)
+
+    def finish_alike(self, same: int) -> bool:
+        """Likewise; whether what should be the same on all ranks is."""
+        while True:
+            told = self._round(ENDED, same)
+            if all(each.what == ENDED for each in told):
+                return len({each.same for each in told}) == 1
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -83,20 +92,20 @@ class Exchange(Turns):
             self.fail(error)
             raise
 
-    def _round(self, what: int) -> bool:
-        """Every rank's columns that it holds; whether there was one."""
+    def _round(self, what: int, same: int = 0) -> list[Told]:
+        """Every rank's columns that it holds; what the ranks came with."""
         held, self._held = self._held, []
         took = int((time.monotonic() - self._begun) * 1e6)
         widths = [block.shape[1] for block in held]
         dtype = _DTYPES.index(held[0].dtype) if held else 0
-        told = self._told(Told(what, widths, dtype, took))
+        told = self._told(Told(what, widths, dtype, took, same))
         widest = max(sum(each.widths) for each in told)
         if not widest:
-            return False
+            return told
         known = _DTYPES[next(each.dtype for each in told if any(each.widths))]
-        mine = torch.zeros(self._rows, widest, dtype=known)
-        if held:
-            mine[:, : sum(widths)] = torch.cat(held, dim=1)
+        # As wide as the widest rank's, by a block that nobody reads.
+        rest = torch.zeros(self._rows, widest - sum(widths), dtype=known)
+        mine = torch.cat([*held, rest], dim=1)
         found = self._ranks.gathered(mine)
         by_rank = [
             columns[:, : sum(each.widths)].split(list(each.widths), dim=1)
@@ -109,12 +118,15 @@ class Exchange(Turns):
                     self._sink.add(self._end, block)
                     self._end += block.shape[1]
         self._wait_longer(told, mine.nbytes * self.size)
-        return True
+        return told
 
     def _wait_longer(self, told: Sequence[Told], nbytes: int) -> None:
         """Settles after how many batches the next exchange is; on every rank alike."""
-        slowest = max(each.number for each in told) / 1e6
-        by_time = _SECONDS_BETWEEN / max(slowest, 1e-6)
-        more = self._batches_between * min(by_time, _MOST_BYTES / nbytes)
-        self._batches_between = max(1, min(int(more), MOST_BATCHES))
+        counts = [sum(width > 0 for width in each.widths) for each in told]
+        slowest = max(
+            each.number / count for each, count in zip(told, counts, strict=True) if count
+        )
+        by_time = _SECONDS_BETWEEN * 1e6 / max(slowest, 1.0)
+        by_bytes = _MOST_BYTES * max(counts) / nbytes
+        self.batches_between = max(1, min(int(by_time), int(by_bytes), MOST_BATCHES))
         self._begun = time.monotonic()

@@ -30,23 +30,25 @@ class Told:
         widths: how many columns or examples each of its batches has.
         dtype: of columns, as a number.
         number: whatever is to be agreed on.
+        same: whatever should be the same on all ranks.
     """
 
     what: int
     widths: Sequence[int] = ()
     dtype: int = 0
     number: int = 0
+    same: int = 0
 
     def packed(self) -> Tensor:
         """As a tensor, of one shape for all."""
         widths = [*self.widths, *[0] * (MOST_BATCHES - len(self.widths))]
-        return torch.tensor([self.what, self.dtype, self.number, *widths])
+        return torch.tensor([self.what, self.dtype, self.number, self.same, *widths])
 
     @classmethod
     def unpacked(cls, tensor: Tensor) -> Told:
         """From what `packed` gave."""
-        what, dtype, number, *widths = tensor.tolist()
-        return cls(what, widths, dtype, number)
+        what, dtype, number, same, *widths = tensor.tolist()
+        return cls(what, widths, dtype, number, same)
 
 
 class StartAnew(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -26,6 +27,12 @@ def digest_of_queries(quantity: Quantity) -> str | None:
         return None
     tensors = [leaf for leaf in leaves(asked[1]) if isinstance(leaf, Tensor)]
     return data_fingerprint(None, [tensors])[:16]
+
+
+def digest_of_checkpoints(series: BoundSeries) -> int:
+    """Of the names and rates of those that have been visited, in 56 bits."""
+    told = repr(sorted(series.visited.items()))
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
 
 
 def refuse_other_checkpoints(ranks: Ranks | None, series: BoundSeries) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A batch whose activations stay in the last-level cache runs about as fast per example as any
 # larger one; below some dozens of examples the cost of calling operators shows.
 CACHE_BYTES = 32 * 2**20
-LARGEST = 512
+LARGEST = 1024
 # Queries are read from memory anew for every batch: with fewer examples than that the products with
 # them take longer than activations that don't stay in cache cost.
 LEAST = 16

@@ -18,7 +18,11 @@ from headwater.distributed import (
     lost_rank,
     present,
 )
-from headwater.engine.alike import digest_of_queries, refuse_other_checkpoints
+from headwater.engine.alike import (
+    digest_of_checkpoints,
+    digest_of_queries,
+    refuse_other_checkpoints,
+)
 from headwater.engine.heap import keep_freed_blocks
 from headwater.engine.looks import Looks
 from headwater.engine.loops import Loops
@@ -129,9 +133,9 @@ class Run:
                                 in_step=together,
                             )
                             together.finish()
+                        refuse_other_checkpoints(ranks, self._series)
                     else:
                         self._shared(ranks, capture, quantity, filled, settled, bounded=bounded)
-                refuse_other_checkpoints(ranks, self._series)
                 self._remembered.keep(settled, capture.learned)
                 return filled
             except PlanChanged as change:
@@ -180,9 +184,11 @@ class Run:
     ) -> None:
         """The part of the batches that is this rank's; its sink gets all columns all the same."""
         exchange = Exchange(ranks, sink, quantity.rows)
+        # The first exchange of all tells how long a batch takes, at the price of waiting for it.
+        exchange.batches_between = settled.exchanged_after.get(quantity.rows, 1)
         try:
             self._once(capture, quantity, exchange, settled, bounded=bounded, ranks=exchange)
-            exchange.finish()
+            alike = exchange.finish_alike(digest_of_checkpoints(self._series))
         except PlanChanged:
             exchange.start_anew()
             raise
@@ -193,6 +199,9 @@ class Run:
             # midst of a turn can't take part in another one.
             exchange.fail(error)
             raise
+        if not alike:
+            refuse_other_checkpoints(ranks, self._series)
+        settled.exchanged_after[quantity.rows] = exchange.batches_between
 
     def _once(
         self,

@@ -65,6 +65,8 @@ class Settled:
         training: the shapes of those that rules were settled on.
         may_be_cut: whether their batches may be cut into examples.
         queries: likewise.
+        exchanged_after: how many batches ranks have come to compute between two exchanges, by rows
+            of the answer.
     """
 
     made: tuple[Any, ...] = ()
@@ -74,6 +76,7 @@ class Settled:
     training: Shapes | None = None
     may_be_cut: bool = False
     queries: list[Asked] = field(default_factory=list)
+    exchanged_after: dict[int, int] = field(default_factory=dict)
 
     def asked(self, task: Task, batch: Any) -> Asked | None:
         """What is known of queries like these."""
@@ -99,6 +102,7 @@ class Settled:
             self.training,
             self.may_be_cut,
             queries,
+            self.exchanged_after,
         )
 
 
@@ -114,7 +118,8 @@ class Remembered:
         if made != known.made:
             return Settled(made)
         queries = [replace(each, row_bytes=dict(each.row_bytes)) for each in known.queries]
-        return replace(known, queries=queries)
+        exchanged_after = dict(known.exchanged_after)
+        return replace(known, queries=queries, exchanged_after=exchanged_after)
 
     def keep(self, settled: Settled, learned: Learned) -> None:
         """Takes over what a question that came to its end has settled, and learned."""
