@@ -186,8 +186,8 @@ class Convolved(Form):
         row = prod(widths)
         itemsize = self.inputs.element_size()
         band = numbers_of_a_piece(self.fan_out * columns, queries=queries, itemsize=itemsize)
-        steps_seen = self.inputs.shape[2] + 2 * self._padding[0]
-        windows = columns * steps_seen * row
+        padded_height = self.inputs.shape[2] + 2 * self._padding[0]
+        windows = columns * padded_height * row
         at_once = examples_per_piece(size, windows + band, itemsize)
         scratch = out
         if scratch is None:
@@ -199,7 +199,7 @@ class Convolved(Form):
                 (1, *self.kernel_size[1:]),
                 (1, *self.stride[1:]),
                 (1, *self.dilation[1:]),
-                (steps_seen, *widths),
+                (padded_height, *widths),
             )
             inputs = rows.reshape(stop - start, columns, -1)
             grads = self.output_grads[start:stop].flatten(2)
