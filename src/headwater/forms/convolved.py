@@ -133,14 +133,7 @@ class Convolved(Form):
     @property
     def as_groups(self) -> bool:
         """Whether gradients are best written out by one convolution, each example a group of it."""
-        return groups_are_cheaper(self) and can_be_grouped(
-            self.inputs,
-            self.output_grads,
-            self.kernel_size,
-            self.stride,
-            self.dilation,
-            self._padding,
-        )
+        return groups_are_cheaper(self) and can_be_grouped(self)
 
     @property
     def in_bands(self) -> bool:
@@ -154,15 +147,7 @@ class Convolved(Form):
 
     def written(self) -> list[Float[Tensor, "B p"]]:
         """The gradients of the kernel, and those of a bias, by one convolution; see `as_groups`."""
-        kernel = kernel_gradients(
-            self.inputs,
-            self.output_grads,
-            self.kernel_size,
-            self.stride,
-            self.dilation,
-            self._padding,
-            self.groups,
-        )
+        kernel = kernel_gradients(self)
         return [kernel, self._bias_gradients()] if self.bias else [kernel]
 
     def bands(
@@ -186,7 +171,7 @@ class Convolved(Form):
         row = prod(widths)
         itemsize = self.inputs.element_size()
         band = numbers_of_a_piece(self.fan_out * columns, queries=queries, itemsize=itemsize)
-        padded_height = self.inputs.shape[2] + 2 * self._padding[0]
+        padded_height = self.inputs.shape[2] + 2 * self.zeros[0]
         windows = columns * padded_height * row
         at_once = examples_per_piece(size, windows + band, itemsize)
         scratch = out
@@ -225,7 +210,8 @@ class Convolved(Form):
         return (piece.banded() for piece in self.pieces(self.numbers))
 
     @property
-    def _padding(self) -> tuple[int, ...]:
+    def zeros(self) -> tuple[int, ...]:
+        """The padding of every spatial axis."""
         return self.padding or (0,) * len(self.kernel_size)
 
     def _padded(self, inputs: Float[Tensor, "b C ..."]) -> Float[Tensor, "b C ..."]:
