@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headwater.engine.quantity import DotProducts, Evaluator, Part, Quantity
+from headwater.engine.summed_scores import sum_of
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
@@ -89,12 +90,8 @@ class SummedPreconditionedScores(Quantity):
     def prepare(
         self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        total: Gradients | None = None
-        for captured in self._queries.gradients(capture, 0, self._queries.size, batch_size):
-            some = captured.summed()
-            total = some if total is None else Gradients.cat([total, some]).summed()
-        assert total is not None, "there is at least one query"
-        (solved,) = self._preconditioned.solved(total)
+        captured = self._queries.gradients(capture, 0, self._queries.size, batch_size)
+        (solved,) = self._preconditioned.solved(sum_of(captured))
         return self._preconditioned.evaluator(part(solved))
 
     def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:

@@ -14,7 +14,7 @@ from headwater.engine.quantity import (
     PairScores,
     Part,
 )
-from headwater.engine.summed_scores import SummedScores
+from headwater.engine.summed_scores import SummedScores, sum_of
 from headwater.errors import NonFiniteError
 from headwater.forms import Gradients, Materialised, Scaled
 
@@ -101,13 +101,8 @@ class SummedCosines(SummedScores):
     def prepare(
         self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        total: Gradients | None = None
         captured = self._queries.gradients(capture, 0, self._queries.size, batch_size)
-        for directions in _directions(captured, part, 0):
-            added = directions.summed()
-            total = added if total is None else Gradients.cat([total, added]).summed()
-        assert total is not None, "there is at least one query"
-        return CosineEvaluator(total)
+        return CosineEvaluator(sum_of(_directions(captured, part, 0)))
 
 
 def _directions(captured: Iterator[Gradients], part: Part, first: int) -> Iterator[Gradients]:

@@ -8,10 +8,18 @@ from headwater.engine.quantity import DotProducts, Evaluator, Part, Quantity
 from headwater.forms import Gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from headwater.engine.queries import Queries
     from headwater.tasks import Task
+
+
+def sum_of(captured: Iterator[Gradients]) -> Gradients:
+    """The sum of all gradients of at least one batch, as one, written out."""
+    total = next(captured).summed()
+    for gradients in captured:
+        total = Gradients.cat([total, gradients.summed()]).summed()
+    return total
 
 
 class SummedScores(Quantity):
@@ -29,14 +37,8 @@ class SummedScores(Quantity):
     def prepare(
         self, capture: Callable[..., Gradients], part: Part, start: int, stop: int, batch_size: int
     ) -> Evaluator:
-        total: Gradients | None = None
-        for captured in map(
-            part, self._queries.gradients(capture, 0, self._queries.size, batch_size)
-        ):
-            some = captured.summed()
-            total = some if total is None else Gradients.cat([total, some]).summed()
-        assert total is not None, "there is at least one query"
-        return DotProducts(total)
+        captured = self._queries.gradients(capture, 0, self._queries.size, batch_size)
+        return DotProducts(sum_of(map(part, captured)))
 
     def row_bytes(self, capture: Callable[..., Gradients], part: Part, batch_size: int) -> float:
         captured = next(self._queries.gradients(capture, 0, self._queries.size, batch_size))
