@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -138,6 +139,15 @@ def test_scores_are_sums_over_parts_of_layers(architecture, monkeypatch):
         return
     assert_scores_close(scores, reference(architecture.name).scores, TOLERANCE[torch.float64])
     assert tracin._streamed.plan(tracin._question(inputs, targets)).divided
+
+
+def test_queries_that_lie_side_by_side(architecture, monkeypatch):
+    """As where there are many, and the processor is one that is faster so."""
+    module = import_module("headwater.forms.side_by_side")
+    monkeypatch.setattr(module, "side_by_side_is_faster", lambda gradients: True)
+    tracin = estimator(architecture)
+    scores = tracin.influence(*queries(architecture))
+    assert_scores_close(scores, reference(architecture.name).scores, TOLERANCE[torch.float64])
 
 
 def test_convolutions_of_all_examples_at_once(architecture, monkeypatch):

@@ -207,10 +207,16 @@ class CheckedCapture:
                     columns = evaluator(met if takes_reduced else met.widened(), shared)
                 except ExampleRefused as refused:
                     raise refused.named(self._kind, start) from None
-            # A table's products skip the rows that aren't common, and what is not finite there.
-            hidden = any(isinstance(form, (Rows, Summed)) for form in gradients.forms.values())
-            if hidden or not has_finite_sum(columns):
+            if not has_finite_sum(columns):
                 refuse_non_finite(gradients, first=start, kind=self._kind)
                 if not bool(torch.isfinite(columns).all()):
                     refuse_overflow(start, self._kind)
+            if not getattr(evaluator, "sees_all", False):
+                refuse_non_finite(_skipped_in_part(gradients), first=start, kind=self._kind)
         return columns
+
+
+def _skipped_in_part(gradients: Gradients) -> Gradients:
+    """Those of tables, whose products skip the rows that aren't common, and what is in them."""
+    forms = {b: form for b, form in gradients.forms.items() if isinstance(form, (Rows, Summed))}
+    return Gradients(forms, gradients.batch_size, gradients.like)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from headwater.distributed import is_sharded
 from headwater.engine.deal import Deal
 from headwater.engine.dealing import Dealing, DealingInStep
+from headwater.engine.heap import freed_blocks_kept
 from headwater.engine.session import Session
 from headwater.engine.visiting import Visiting
 from headwater.engine.weights import weights_nbytes
@@ -148,7 +149,8 @@ class GradientPass:
             is_resident=self._series.count * weights <= budget // 2,
             kind=self._kind,
         )
-        with self._capture.attached(), closing(self._series.visit()) as visits:
+        kept = freed_blocks_kept()
+        with kept, self._capture.attached(), closing(self._series.visit()) as visits:
             session.next(visits)
             batches = session.begin(extra_numbers=self._extra_numbers, batch_size=batch_size)
             yield session, visiting, batches

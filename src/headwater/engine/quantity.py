@@ -103,6 +103,8 @@ class SquaredNorms:
     """Of each example's own gradient."""
 
     takes_reduced: ClassVar[bool] = True
+    # An entry that isn't finite shows in what is computed, wherever it is.
+    sees_all: ClassVar[bool] = True
 
     def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
         return examples.squared_norm()[None]
@@ -153,7 +155,7 @@ class PairScores(Quantity):
         # By `map`, which doesn't hold a batch's whole gradients while the next one's are captured.
         captured = map(part, self._queries.gradients(capture, start, stop, batch_size))
         held = [gradients.for_pairs(queries=stop - start) for gradients in captured]
-        return DotProducts(Gradients.joined(held))
+        return DotProducts(Gradients.joined(held).side_by_side())
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         assert isinstance(evaluator, DotProducts)

@@ -23,7 +23,7 @@ from headwater.engine.alike import (
     digest_of_queries,
     refuse_other_checkpoints,
 )
-from headwater.engine.heap import keep_freed_blocks
+from headwater.engine.heap import freed_blocks_kept
 from headwater.engine.looks import Looks
 from headwater.engine.loops import Loops
 from headwater.engine.session import Session
@@ -100,7 +100,6 @@ class Run:
             sink: makes an empty sink; called again if the run has to start anew.
             bounded: whether the sink forgets columns, so that memory must not grow with N.
         """
-        keep_freed_blocks()
         capture = Capture(self._model, self._selection)
         ranks = present()
         settled = self._remembered.of(self._model)
@@ -118,7 +117,7 @@ class Run:
         while True:
             filled = sink()
             try:
-                with capture.attached():
+                with freed_blocks_kept(), capture.attached():
                     if ranks is None:
                         self._once(capture, quantity, filled, settled, bounded=bounded)
                     elif in_step:

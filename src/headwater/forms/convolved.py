@@ -23,6 +23,7 @@ from headwater.forms.form import Form
 from headwater.forms.grouped import can_be_grouped, kernel_gradients
 from headwater.forms.materialised import Materialised
 from headwater.forms.precise import accumulating, precise
+from headwater.forms.products import add_products, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -225,11 +226,11 @@ class Convolved(Form):
     def dot_banded(self, queries: Banded) -> Float[Tensor, "Q B"]:
         """The products of written-out queries with these gradients, band by band."""
         size = queries.batch_size
-        total = self._zeros(size, self.batch_size)
+        total = zeros(queries.band(0), self.batch_size)
         for start, stop, step, band in self.bands(queries=size):
-            total[:, start:stop].addmm_(queries.band(step), precise(band).flatten(1).mT)
+            add_products(total[:, start:stop], queries.band(step), precise(band).flatten(1))
         if self.bias and queries.biases is not None:
-            total.addmm_(queries.biases, self._bias_gradients().mT)
+            add_products(total, queries.biases, self._bias_gradients())
         return total
 
     def _norm_by_band(self) -> Float[Tensor, " B"]:

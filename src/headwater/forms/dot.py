@@ -28,6 +28,7 @@ from headwater.forms.lookup import (
 from headwater.forms.materialised import Materialised
 from headwater.forms.outputs import OfOutputs, Outputs
 from headwater.forms.precise import precise
+from headwater.forms.products import add_products, products
 from headwater.forms.reduced import Reduced
 from headwater.forms.rows import Rows
 from headwater.forms.scaled import Scaled
@@ -183,11 +184,11 @@ def _dot_with_written(left: Float[Tensor, "Q P"], examples: Form) -> Float[Tenso
     if isinstance(examples, Factored) or (isinstance(examples, Convolved) and examples.as_groups):
         weight, *bias = map(precise, examples.written())
     else:
-        return left @ examples.materialise().mT
+        return products(left, examples.materialise())
     size = weight.shape[1]
-    product = left[:, :size] @ weight.mT
+    product = products(left[:, :size], weight)
     for part in bias:
-        product.addmm_(left[:, size:], part.mT)
+        add_products(product, left[:, size:], part)
     return product
 
 
@@ -203,7 +204,7 @@ def _dot_by_outputs(left: Float[Tensor, "Q P"], examples: Factored) -> Float[Ten
         blocks = [_dot_with_written(mine, piece) for piece in run.pieces(run.numbers)]
         total += torch.cat(blocks, dim=1)
     if examples.bias:
-        total.addmm_(left[:, weight.numbers :], examples.bias_gradients().mT)
+        add_products(total, left[:, weight.numbers :], examples.bias_gradients())
     return total
 
 
@@ -212,7 +213,7 @@ def _dot_written_out(queries: Form, examples: Form) -> Float[Tensor, "Q B"]:
         return _dot_written_out(examples, queries).mT
     left = queries.materialise()
     if isinstance(examples, Materialised):
-        return left @ examples.gradients.mT
+        return products(left, examples.gradients)
     if isinstance(examples, Factored) and examples.positions == 1:
         return dot_contracted(left, examples)
     if isinstance(examples, Factored) and runs_of_outputs(examples) > 1:

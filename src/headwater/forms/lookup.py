@@ -79,7 +79,8 @@ def dot_factored_with_rows(queries: Factored, examples: Rows) -> Float[Tensor, "
 def dot_written_with_rows(queries: Float[Tensor, "Q P"], examples: Rows) -> Float[Tensor, "Q B"]:
     """<M, e_t at row id_t> = M[id_t] . e_t, summed over t."""
     ids, values = examples.ids.flatten(), examples.values.flatten(0, 1)
-    tables = queries.unflatten(1, (examples.table_rows, -1))
+    # Rows are looked up where a table's numbers lie together.
+    tables = queries.contiguous().unflatten(1, (examples.table_rows, -1))
     products: list[Tensor] = [(table[ids] * values).sum(dim=1) for table in tables]
     if not products:
         return queries.new_zeros(0, examples.batch_size)

@@ -84,11 +84,11 @@ def _layer(
     # Tied ones have several names, of which `named_parameters` tells the first.
     weights: dict[str, Any] = module._parameters
     bias_ih, bias_hh = (weights.get(f"bias_{part}{suffix}") for part in ("ih", "hh"))
-    has_own_bias = isinstance(module, nn.GRU)
+    is_lstm, has_own_bias = isinstance(module, nn.LSTM), isinstance(module, nn.GRU)
     added = bias_ih
     if not has_own_bias and bias_ih is not None and bias_hh is not None:
         added = bias_ih + bias_hh
-    from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], added)
+    from_inputs = apply_linear(x, weights[f"weight_ih{suffix}"], None if is_lstm else added)
     if not from_inputs.requires_grad:
         from_inputs.requires_grad_()
     # No gradient is asked at these weights: a rule makes it of what is noted.
@@ -96,8 +96,9 @@ def _layer(
     # What a step's state adds to the gates, gradients at which are asked for; it is zero, so that
     # the recurrence can do without a product of its own per step in the graph.
     from_states = from_inputs
-    if isinstance(module, nn.LSTM):
-        out, c = _lstm(from_inputs, weight, h, c)
+    if is_lstm:
+        bias = None if added is None else added.detach()
+        out, c = _lstm(from_inputs, weight, bias, h, c)
     elif has_own_bias:
         bias = None if bias_hh is None else bias_hh.detach()
         from_states = x.new_zeros(()).expand_as(from_inputs).requires_grad_()
