@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from headwater.forms import Factored, Gradients, Materialised, cost
+from headwater.forms.shared_inputs import SharedInputs
 
 B, S = 3, 4
 
@@ -78,3 +79,25 @@ def test_only_what_is_the_same_is_shared(products):
     ]
     assert_close(norms(*others), expected(*others), rtol=1e-12, atol=0)
     assert products == []
+
+
+def test_norms_of_inputs_are_shared_between_checkpoints(monkeypatch):
+    batch = randn(1, B, 6)
+    shared = SharedInputs([batch])
+    counted: list[int] = []
+    module = import_module("headwater.forms.shared_inputs")
+    squared = module.squared_norms
+    monkeypatch.setattr(module, "squared_norms", lambda v: counted.append(1) or squared(v))
+    for seed in (2, 3):
+        grads = randn(seed, B, 1, 1, 4)
+        form = Factored(batch[:, None, None], grads, bias=True)
+        gradients = Gradients({("weight", "bias"): form}, B, randn(0, 0))
+        assert_close(gradients.squared_norm(shared), expected(form), rtol=1e-12, atol=0)
+    assert len(counted) == 1
+    # What a layer made may lie anywhere the next time.
+    made = Factored(batch[:, None, None].clone(), randn(4, B, 1, 1, 4))
+    assert_close(made.norm_of_single(shared), expected(made), rtol=1e-12, atol=0)
+    assert len(counted) == 1
+    batch.mul_(2)
+    assert_close(form.norm_of_single(shared), expected(form), rtol=1e-12, atol=0)
+    assert len(counted) == 2

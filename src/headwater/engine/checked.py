@@ -164,11 +164,10 @@ class CheckedCapture:
         task: Task,
         batch: Any,
         start: int,
-        factor: float,
         evaluator: Evaluator,
         shared: SharedInputs | None = None,
     ) -> Tensor:
-        """A batch's numbers, times `factor`.
+        """A batch's numbers.
 
         Args:
             start: the index of the batch's first example.
@@ -187,7 +186,7 @@ class CheckedCapture:
             # Ranks that go on in step with a batch each take as many passes.
             may_be_cut=self._capture.batches_can_be_cut and self._capture.abreast is None,
         )
-        return (found[0] if len(found) == 1 else torch.cat(found, dim=1)).mul_(factor)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def _columns(
         self,

@@ -133,8 +133,11 @@ class Loops:
                         weights.install(tensors)
                     checked.checkpoint = checkpoint.index
                     factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(session.task, batch, start, factor, evaluator, shared)
-                    block = columns if block is None else block.add_(columns)
+                    columns = checked.columns(session.task, batch, start, evaluator, shared)
+                    if block is None:
+                        block = columns.mul_(factor)
+                    else:
+                        block.add_(columns, alpha=factor)
                 assert block is not None
                 self._sink.add(start, block)
                 bar.update()
@@ -180,15 +183,13 @@ class Loops:
                         place = 0
                         for place, (start, batch) in enumerate(span(), start=1):
                             factor = quantity.factor(loaded.rate)
-                            columns = session.checked.columns(
-                                session.task, batch, start, factor, evaluator
-                            )
+                            columns = session.checked.columns(session.task, batch, start, evaluator)
                             if len(blocks) < place:
                                 empty = columns.new_zeros(quantity.rows, columns.shape[1])
                                 blocks.append((start, empty))
                             if blocks[place - 1][1].shape[1] != columns.shape[1]:
                                 raise changed_data(start)
-                            blocks[place - 1][1][low:high] += columns
+                            blocks[place - 1][1][low:high].add_(columns, alpha=factor)
                             bar.update()
                         if place != len(blocks):
                             raise changed_data(blocks[place][0])

@@ -107,7 +107,7 @@ class SquaredNorms:
     sees_all: ClassVar[bool] = True
 
     def __call__(self, examples: Gradients, shared: SharedInputs | None) -> Tensor:
-        return examples.squared_norm()[None]
+        return examples.squared_norm(shared)[None]
 
 
 class SelfInfluence(Quantity):

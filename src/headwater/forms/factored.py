@@ -13,12 +13,15 @@ from headwater.forms.cost import norm_is_cheaper_factored, runs_of_outputs
 from headwater.forms.form import Form
 from headwater.forms.materialised import Materialised
 from headwater.forms.precise import accumulating, precise
+from headwater.forms.shared_inputs import squared_norms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float
     from torch import Tensor
+
+    from headwater.forms.shared_inputs import SharedInputs
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,18 @@ class Factored(Form):
 
     def squared_norm(self) -> Float[Tensor, " B"]:
         if self.positions == 1:
-            inputs: Tensor = torch.linalg.vector_norm(self.inputs, dim=(2, 3)).square_()
-            grads: Tensor = torch.linalg.vector_norm(self.output_grads, dim=(2, 3)).square_()
-            return inputs.add_(self.bias).mul_(grads).sum(dim=1)
+            return self.norm_of_single()
         if norm_is_cheaper_factored(self):
             pieces = self.pieces(2 * self.groups * self.positions * self.positions)
             return torch.cat([piece.norm_of_factors() for piece in pieces])
         return torch.cat([piece.norm_of_written() for piece in self.pieces(self.numbers)])
+
+    def norm_of_single(self, shared: SharedInputs | None = None) -> Float[Tensor, " B"]:
+        """Squared norms where there is one position: (x . x + [bias]) (d . d)."""
+        inputs = None if shared is None else shared.squared_norms(self.inputs)
+        if inputs is None:
+            inputs = squared_norms(self.inputs)
+        return squared_norms(self.output_grads).mul_(inputs + int(self.bias)).sum(dim=1)
 
     def norm_of_written(self) -> Float[Tensor, " B"]:
         """Squared norms by writing out."""

@@ -71,10 +71,14 @@ class Gradients:
         }
         return Gradients(forms, self.batch_size, self.like)
 
-    def squared_norm(self) -> Float[Tensor, " B"]:
-        """Each gradient's squared norm over all parameters."""
+    def squared_norm(self, shared: SharedInputs | None = None) -> Float[Tensor, " B"]:
+        """Each gradient's squared norm over all parameters.
+
+        Args:
+            shared: what checkpoints have in common of the examples.
+        """
         total = self.like.new_zeros(self.batch_size)
-        for norms in squared_norms(self.forms.values()):
+        for norms in squared_norms(self.forms.values(), shared):
             total += norms
         return total
 

@@ -17,17 +17,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.forms.form import Form
+    from headwater.forms.shared_inputs import SharedInputs
 
 
-def squared_norms(forms: Iterable[Form]) -> Iterator[Float[Tensor, " B"]]:
+def squared_norms(
+    forms: Iterable[Form], shared: SharedInputs | None = None
+) -> Iterator[Float[Tensor, " B"]]:
     """Numbers that add up to each example's squared norm over all of these forms.
 
     What a recurrent layer's inputs and states are multiplied with shares output gradients; an
     attention's queries, keys and values share inputs. Their Gram matrices are computed once.
+
+    Args:
+        forms: of the same examples.
+        shared: what checkpoints have in common of the examples.
     """
     by_output_grads: dict[object, list[Factored]] = {}
     for form in forms:
-        if isinstance(form, Factored) and form.positions > 1 and norm_is_cheaper_factored(form):
+        if isinstance(form, Factored) and form.positions == 1:
+            yield form.norm_of_single(shared)
+        elif isinstance(form, Factored) and norm_is_cheaper_factored(form):
             by_output_grads.setdefault(_place(form.output_grads), []).append(form)
         else:
             yield form.squared_norm()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import torch
     from jaxtyping import Float
     from torch import Tensor
 
 
 class SharedInputs:
-    """A batch's inputs in another precision, and their products with queries' inputs.
+    """A batch's inputs in another precision, their norms, and products with queries' inputs.
 
     What goes into a model's first layer is the same at every checkpoint, and so are its products
     with the queries' inputs, most of the work of a wide first layer. Kept while the batch is.
@@ -27,6 +28,7 @@ class SharedInputs:
         self._memory = {tensor.untyped_storage().data_ptr() for tensor in batch}
         self._products: dict[object, Tensor] = {}
         self._converted: dict[object, Tensor] = {}
+        self._norms: dict[object, Tensor] = {}
 
     def to(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """The tensor in that precision, not to be written to."""
@@ -49,8 +51,23 @@ class SharedInputs:
             self._products[key] = queries @ examples.mT
         return self._products[key]
 
+    def squared_norms(self, inputs: Float[Tensor, "B G 1 I"]) -> Float[Tensor, "B G"] | None:
+        """Squared norms, not to be written to; None where they may differ between checkpoints."""
+        if not self._lasts(inputs):
+            return None
+        key = (_place(inputs), inputs._version)
+        if key not in self._norms:
+            self._norms[key] = squared_norms(inputs)
+        return self._norms[key]
+
     def _lasts(self, tensor: Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._memory
+
+
+def squared_norms(vectors: Float[Tensor, "B G 1 I"]) -> Float[Tensor, "B G"]:
+    """Each vector's squared norm."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=(2, 3))
+    return norms.square_()
 
 
 def _place(tensor: Tensor) -> object:
