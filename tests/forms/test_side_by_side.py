@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from headwater.forms import Banded, Gradients, Materialised, Outputs, cost, dot
+from headwater.forms import Banded, Gradients, Materialised, Outputs, dot
 from headwater.forms.cost import FEWEST_SIDE_BY_SIDE, side_by_side_is_faster
 from headwater.forms.dot import for_pairs
 from headwater.forms.outputs import OfOutputs
 from headwater.forms.products import add_products, lying_side_by_side, products, zeros
 
+from .conftest import force
 from .dense import KINDS, TABLE_ROWS, WIDTH, grouped
 
 Q, B = 2, 3
@@ -28,26 +29,14 @@ def generator(seed: int) -> torch.Generator:
 def always(monkeypatch):
     module = import_module("headwater.forms.side_by_side")
     monkeypatch.setattr(module, "side_by_side_is_faster", lambda gradients: True)
-    for name in ("dot", "convolved"):
-        module = import_module(f"headwater.forms.{name}")
-        monkeypatch.setattr(module, "pairs_are_cheaper_factored", lambda *_, **__: False, False)
-
-
-@pytest.fixture(params=["one piece, in windows", "many pieces, in bands"])
-def scratch(request, monkeypatch):
-    many = request.param.startswith("many")
-    module = import_module("headwater.forms.convolved")
-    monkeypatch.setattr(module, "bands_are_cheaper", lambda form: many)
-    if many:
-        monkeypatch.setattr(cost, "SCRATCH_BYTES", 8)
+    force(monkeypatch, "pairs_are_cheaper_factored", False)
 
 
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 def test_every_pair_of_forms_has_its_products(left, right, written_out, monkeypatch):
-    module = import_module("headwater.forms.dot")
-    monkeypatch.setattr(module, "table_is_cheaper_written_out", lambda *_, **__: written_out)
+    force(monkeypatch, "table_is_cheaper_written_out", written_out)
     queries, of_queries = KINDS[left](Q, generator(1))
     examples, of_examples = KINDS[right](B, generator(2))
     held = side_by_side(for_pairs(queries, queries=Q))
@@ -81,7 +70,7 @@ def test_some_of_a_layers_outputs(kind):
 def test_gradients_are_laid_out_block_by_block():
     (one, of_one), (two, of_two) = (KINDS["factored"](Q, generator(seed)) for seed in (1, 2))
     gradients = Gradients({("one",): one, ("two",): two}, Q, one.inputs[0, 0, 0, :0])
-    held = gradients.for_pairs(queries=Q).side_by_side()
+    held = Gradients.joined([gradients.for_pairs(queries=Q)], for_products=True)
     expected = of_one @ of_one.mT + of_two @ of_two.mT
     assert_close(held.dot(gradients), expected, rtol=1e-12, atol=1e-12)
     assert held.nbytes == gradients.for_pairs(queries=Q).nbytes

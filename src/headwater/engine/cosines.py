@@ -89,7 +89,7 @@ class Cosines(PairScores):
             directions.for_pairs(queries=stop - start)
             for directions in _directions(captured, part, start)
         ]
-        return CosineEvaluator(Gradients.joined(held).side_by_side())
+        return CosineEvaluator(Gradients.joined(held, for_products=True))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         return evaluator

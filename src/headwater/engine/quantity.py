@@ -155,7 +155,7 @@ class PairScores(Quantity):
         # By `map`, which doesn't hold a batch's whole gradients while the next one's are captured.
         captured = map(part, self._queries.gradients(capture, start, stop, batch_size))
         held = [gradients.for_pairs(queries=stop - start) for gradients in captured]
-        return DotProducts(Gradients.joined(held).side_by_side())
+        return DotProducts(Gradients.joined(held, for_products=True))
 
     def alike(self, evaluator: Evaluator, other: Evaluator) -> Evaluator:
         assert isinstance(evaluator, DotProducts)

@@ -100,16 +100,6 @@ class Gradients:
         forms = {block: for_pairs(form, queries=queries) for block, form in self.forms.items()}
         return Gradients(forms, self.batch_size, self.like)
 
-    def side_by_side(self) -> Gradients:
-        """The same gradients, lying in memory so that products with many examples are fastest.
-
-        As with `joined`, a block at a time is in memory twice, if nothing else holds these.
-        """
-        forms = dict(self.forms)
-        for block in self.forms:
-            forms[block] = side_by_side(forms[block])
-        return Gradients(forms, self.batch_size, self.like)
-
     def with_inputs_of(self, other: Gradients) -> Gradients:
         """The same gradients, holding the other's own tensors as inputs where they are equal.
 
@@ -160,19 +150,23 @@ class Gradients:
         return cls.joined(list(batches))
 
     @classmethod
-    def joined(cls, batches: list[Gradients]) -> Gradients:
+    def joined(cls, batches: list[Gradients], *, for_products: bool = False) -> Gradients:
         """`cat`, of batches that nothing else holds: a block at a time is in memory twice.
 
         Args:
             batches: at least one; the list is empty afterwards.
+            for_products: whether blocks are laid out in memory so that products are fastest.
         """
-        if len(batches) == 1:
+        if len(batches) == 1 and not for_products:
             return batches.pop()
         blocks = dict.fromkeys(block for batch in batches for block in batch.forms)
         sizes, like = [batch.batch_size for batch in batches], batches[0].like
         parts = [dict(batch.forms) for batch in batches]
         batches.clear()
-        forms = {block: _cat([part.pop(block, None) for part in parts], sizes) for block in blocks}
+        forms: dict[Block, Form] = {}
+        for block in blocks:
+            form = _cat([part.pop(block, None) for part in parts], sizes)
+            forms[block] = side_by_side(form) if for_products else form
         return cls(forms, sum(sizes), like)
 
 
@@ -184,6 +178,8 @@ def written_as(form: Form, gradients: Float[Tensor, "B P"]) -> Form:
 
 def _cat(forms: list[Form | None], sizes: list[int]) -> Form:
     present = [form for form in forms if form is not None]
+    if len(forms) == 1:
+        return present[0]
     if len(present) == len(forms) and len({_shape(form) for form in present}) == 1:
         return type(present[0]).cat(present)
     # A batch that doesn't depend on the block, or whose form is of another kind (a parameter

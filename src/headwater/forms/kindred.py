@@ -9,6 +9,7 @@ import torch
 from headwater.forms.cost import norm_is_cheaper_factored
 from headwater.forms.factored import Factored
 from headwater.forms.precise import precise
+from headwater.forms.shared_inputs import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,37 +38,37 @@ def squared_norms(
         if isinstance(form, Factored) and form.positions == 1:
             yield form.norm_of_single(shared)
         elif isinstance(form, Factored) and norm_is_cheaper_factored(form):
-            by_output_grads.setdefault(_place(form.output_grads), []).append(form)
+            by_output_grads.setdefault(place(form.output_grads), []).append(form)
         else:
             yield form.squared_norm()
     by_inputs: dict[object, list[Factored]] = {}
     for kindred in by_output_grads.values():
         if len(kindred) > 1:
-            yield _with_output_grads_shared(kindred)
+            yield _norms(kindred, inputs=len(kindred), output_grads=1)
         else:
-            key = (_place(kindred[0].inputs), kindred[0].bias)
+            key = (place(kindred[0].inputs), kindred[0].bias)
             by_inputs.setdefault(key, []).append(kindred[0])
     for kindred in by_inputs.values():
-        yield _with_inputs_shared(kindred) if len(kindred) > 1 else kindred[0].squared_norm()
+        if len(kindred) > 1:
+            yield _norms(kindred, inputs=1, output_grads=len(kindred))
+        else:
+            yield kindred[0].squared_norm()
 
 
-def _with_output_grads_shared(forms: Sequence[Factored]) -> Float[Tensor, " B"]:
-    """The sum over s and t of (d_s . d_t) times all layers' (x_s . x_t + [bias])."""
+def _norms(forms: Sequence[Factored], *, inputs: int, output_grads: int) -> Float[Tensor, " B"]:
+    """The sum over s and t of (x_s . x_t + [bias]) (d_s . d_t), each side added up over layers.
+
+    Args:
+        forms: layers that share one side or the other.
+        inputs: of how many of them inputs count; the others' are the same.
+        output_grads: the same of output gradients.
+    """
     found = []
     for pieces in _pieces(forms):
-        inputs = _grams(piece.inputs for piece in pieces).add_(sum(piece.bias for piece in pieces))
-        found.append(inputs.mul_(_grams([pieces[0].output_grads])).sum(dim=(1, 2, 3)))
-    return torch.cat(found)
-
-
-def _with_inputs_shared(forms: Sequence[Factored]) -> Float[Tensor, " B"]:
-    """The sum over s and t of (x_s . x_t + [bias]) times all layers' (d_s . d_t)."""
-    found = []
-    for pieces in _pieces(forms):
-        inputs = _grams([pieces[0].inputs])
-        inputs = inputs.add_(1) if pieces[0].bias else inputs
-        grads = _grams(piece.output_grads for piece in pieces)
-        found.append(grads.mul_(inputs).sum(dim=(1, 2, 3)))
+        products = _grams(piece.inputs for piece in pieces[:inputs])
+        products.add_(sum(piece.bias for piece in pieces[:inputs]))
+        grads = _grams(piece.output_grads for piece in pieces[:output_grads])
+        found.append(products.mul_(grads).sum(dim=(1, 2, 3)))
     return torch.cat(found)
 
 
@@ -85,8 +86,3 @@ def _grams(factors: Iterable[Float[Tensor, "b G S W"]]) -> Float[Tensor, "b G S 
         total = gram if total is None else total.add_(gram)
     assert total is not None, "there is at least one factor"
     return total
-
-
-def _place(tensor: Tensor) -> object:
-    """Equal for tensors that are one and the same."""
-    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)

@@ -12,6 +12,7 @@ import torch
 
 from headwater.forms.cost import examples_per_scratch
 from headwater.forms.factored import Factored
+from headwater.forms.products import lie_side_by_side
 from headwater.forms.rows import Rows
 
 if TYPE_CHECKING:
@@ -78,13 +79,28 @@ def dot_factored_with_rows(queries: Factored, examples: Rows) -> Float[Tensor, "
 
 def dot_written_with_rows(queries: Float[Tensor, "Q P"], examples: Rows) -> Float[Tensor, "Q B"]:
     """<M, e_t at row id_t> = M[id_t] . e_t, summed over t."""
+    if lie_side_by_side(queries):
+        return _dot_side_by_side_with_rows(queries, examples)
     ids, values = examples.ids.flatten(), examples.values.flatten(0, 1)
-    # Rows are looked up where a table's numbers lie together.
-    tables = queries.contiguous().unflatten(1, (examples.table_rows, -1))
+    tables = queries.unflatten(1, (examples.table_rows, -1))
     products: list[Tensor] = [(table[ids] * values).sum(dim=1) for table in tables]
     if not products:
         return queries.new_zeros(0, examples.batch_size)
     return torch.stack(products).view(-1, *examples.ids.shape).sum(dim=2)
+
+
+def _dot_side_by_side_with_rows(
+    queries: Float[Tensor, "Q P"], examples: Rows
+) -> Float[Tensor, "Q B"]:
+    """The same, row by row of all queries: what lies together is looked up together."""
+    ids, values = examples.ids.flatten(), examples.values.flatten(0, 1).to(queries.dtype)
+    table = queries.mT.unflatten(0, (examples.table_rows, -1))
+    at_once = examples_per_scratch(table.shape[1:].numel(), table.element_size())
+    products = queries.new_zeros(len(ids), len(queries))
+    for start in range(0, len(ids), at_once):
+        some = slice(start, start + at_once)
+        products[some] = torch.bmm(values[some, None], table[ids[some]])[:, 0]
+    return products.view(*examples.ids.shape, -1).sum(dim=1).mT
 
 
 def paired_dot(left: Form, right: Form) -> Float[Tensor, " B"]:

@@ -16,7 +16,7 @@ def lying_side_by_side(gradients: Float[Tensor, "Q ..."]) -> Float[Tensor, "Q ..
 
 def products(queries: Float[Tensor, "Q P"], examples: Float[Tensor, "B P"]) -> Float[Tensor, "Q B"]:
     """Every inner product."""
-    if _lie_side_by_side(queries):
+    if lie_side_by_side(queries):
         return (examples @ queries.mT).mT
     return queries @ examples.mT
 
@@ -25,7 +25,7 @@ def add_products(
     total: Float[Tensor, "Q B"], queries: Float[Tensor, "Q P"], examples: Float[Tensor, "B P"]
 ) -> None:
     """Adds every inner product to a total; fastest if `zeros` made that for the same queries."""
-    if _lie_side_by_side(queries):
+    if lie_side_by_side(queries):
         total.mT.addmm_(examples, queries.mT)
     else:
         total.addmm_(queries, examples.mT)
@@ -33,10 +33,11 @@ def add_products(
 
 def zeros(queries: Float[Tensor, "Q P"], count: int) -> Float[Tensor, "Q B"]:
     """A total for products with so many examples, laid out as the products are."""
-    if _lie_side_by_side(queries):
+    if lie_side_by_side(queries):
         return queries.new_zeros(count, len(queries)).mT
     return queries.new_zeros(len(queries), count)
 
 
-def _lie_side_by_side(queries: Float[Tensor, "Q P"]) -> bool:
+def lie_side_by_side(queries: Float[Tensor, "Q P"]) -> bool:
+    """Whether each number of all gradients lies together, as `lying_side_by_side` makes it."""
     return len(queries) > 1 and queries.stride(0) == 1 and queries.stride(1) != 1

@@ -34,7 +34,7 @@ class SharedInputs:
         """The tensor in that precision, not to be written to."""
         if tensor.dtype == dtype or not self._lasts(tensor):
             return tensor.to(dtype)
-        key = (_place(tensor), tensor._version, dtype)
+        key = (place(tensor), tensor._version, dtype)
         if key not in self._converted:
             self._converted[key] = tensor.to(dtype)
             self._memory.add(self._converted[key].untyped_storage().data_ptr())
@@ -46,7 +46,7 @@ class SharedInputs:
         """Inner products, not to be written to; None where they may differ between checkpoints."""
         if not self._lasts(examples):
             return None
-        key = (_place(queries), _place(examples), examples._version)
+        key = (place(queries), place(examples), examples._version)
         if key not in self._products:
             self._products[key] = queries @ examples.mT
         return self._products[key]
@@ -55,7 +55,7 @@ class SharedInputs:
         """Squared norms, not to be written to; None where they may differ between checkpoints."""
         if not self._lasts(inputs):
             return None
-        key = (_place(inputs), inputs._version)
+        key = (place(inputs), inputs._version)
         if key not in self._norms:
             self._norms[key] = squared_norms(inputs)
         return self._norms[key]
@@ -70,5 +70,6 @@ def squared_norms(vectors: Float[Tensor, "B G 1 I"]) -> Float[Tensor, "B G"]:
     return norms.square_()
 
 
-def _place(tensor: Tensor) -> object:
+def place(tensor: Tensor) -> object:
+    """Equal for tensors that are one and the same."""
     return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)

@@ -69,7 +69,7 @@ class LSTMRecurrence(Function):
         states = gates.new_ones(len(h), len(weights))
         state = states[:, :width]
         state.copy_(h)
-        of_cell = zip(cells, cells[1:], curved, strict=False)
+        of_cell = zip(cells[:-1], cells[1:], curved, strict=True)
         for z, both, (i, f, g, o), (before, cell, bent), result in zip(
             activated.unbind(1),
             activated[..., : 2 * width].unbind(1),
