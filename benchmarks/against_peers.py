@@ -11,7 +11,7 @@ A peer that would take longer than --limit for a question, all rounds together, 
 so many training examples only, and its own plain pass goes over those; the table says how many, and
 headwater is timed on as many once more, to be compared with. It always gets all as well. What FILE
 has of other workloads stays there, and of other methods if it was measured with the same versions,
-so that a long run can be done in parts.
+so that a long run can be done in parts; it is written after every method.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from benchmarks.tables import facts, memory, workload_section
 from benchmarks.workloads import WORKLOADS, case
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 PLACE = "peers"
@@ -50,13 +52,9 @@ class Comparison:
         self._plain_memory: dict[tuple[str, int], int | None] = {}
         self._headwater: dict[int, dict[str, float]] = {}
 
-    def result(self, methods: list[Method]) -> dict[str, Any]:
-        """What is written down of the workload."""
-        rows = []
-        for method in methods:
-            rows.append(self.row(method))
-            print(f"{self.name} {_line(rows[-1])}", flush=True)
-        return {
+    def results(self, methods: list[Method]) -> Iterator[dict[str, Any]]:
+        """What is written down of the workload, after every method: the next may take long."""
+        result: dict[str, Any] = {
             "header": header(self.options.threads),
             "workload": {
                 "says": self.workload.says,
@@ -64,8 +62,12 @@ class Comparison:
                 "Q": self.workload.queries,
                 "C": self.workload.checkpoints,
             },
-            "rows": rows,
+            "rows": [],
         }
+        for method in methods:
+            result["rows"].append(self.row(method))
+            print(f"{self.name} {_line(result['rows'][-1])}", flush=True)
+            yield result
 
     def row(self, method: Method) -> dict[str, Any]:
         """Times, memory and differences of one method."""
@@ -205,12 +207,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.workloads:
             methods = [m for m in chosen if m.installed and m.is_for(WORKLOADS[name])]
-            now = Comparison(name, options, Path(folder)).result(methods)
-            results[name] = merged(results.get(name), now)
-            if options.json is not None:
-                page.write_json(options.json, results)
-            if options.markdown is not None:
-                page.put(options.markdown, PLACE, markdown(results))
+            earlier = results.get(name)
+            for now in Comparison(name, options, Path(folder)).results(methods):
+                results[name] = merged(earlier, now)
+                if options.json is not None:
+                    page.write_json(options.json, results)
+                if options.markdown is not None:
+                    page.put(options.markdown, PLACE, markdown(results))
     if options.markdown is None:
         print(markdown(results))
 

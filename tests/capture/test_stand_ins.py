@@ -105,6 +105,30 @@ def test_recurrent_layers(kind, options, given_state):
     check(Wrapped(layer, call), batch_of(x, rows(states, B, E), rows(states, B, E)))
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_lay_their_outputs_out_as_torch_does(kind, batch_first, bidirectional):
+    def call(layer, inputs):
+        inputs = inputs if batch_first else inputs.transpose(0, 1)
+        out, _ = layer(inputs)
+        steps_first = out.transpose(0, 1) if batch_first else out
+        # Raises where the memory is in another order.
+        return steps_first.view(T * B, -1).view(T, B, -1).transpose(0, 1).flatten(1)
+
+    layer = kind(S, E, num_layers=2, batch_first=batch_first, bidirectional=bidirectional)
+    check(Wrapped(layer, call), batch_of(rows(B, T, S)))
+
+
+def test_attention_lays_its_output_out_as_torch_does():
+    def call(layer, x):
+        x = x.transpose(0, 1)
+        out, _ = layer(x, x, x)
+        return out.view(T * B, -1).view(T, B, -1).transpose(0, 1).flatten(1)
+
+    check(Wrapped(nn.MultiheadAttention(E, 2), call), batch_of(rows(B, T, E)))
+
+
 def attention_call(mask=None, padding=None, cross=False, **options):
     def call(layer, query, key):
         arguments = (query, key, key) if cross else (query, query, query)

@@ -134,10 +134,10 @@ def _dot_single(
     total = None
     for group in range(queries.groups):
         left, right = queries.inputs[:, group, 0], examples.inputs[:, group, 0]
-        grads = queries.output_grads[:, group, 0] @ examples.output_grads[:, group, 0].mT
         inputs = shared.products(left, right) if shared is not None else None
         if inputs is None:
             inputs = left @ right.mT
+        grads = queries.output_grads[:, group, 0] @ examples.output_grads[:, group, 0].mT
         product = grads.addcmul_(grads, inputs) if queries.bias else grads.mul_(inputs)
         total = product if total is None else total.add_(product)
     assert total is not None

@@ -65,7 +65,8 @@ def multihead_attention(
     note(last, (joined,), out, linear)
     if weights is not None and average_attn_weights:
         weights = weights.mean(dim=1)
-    return (out if module.batch_first else out.transpose(0, 1)), weights
+    # Contiguous, as the layer's own is: a model that views it may rely on that.
+    return (out if module.batch_first else out.transpose(0, 1).contiguous()), weights
 
 
 def _projected(

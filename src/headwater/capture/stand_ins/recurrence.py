@@ -9,6 +9,8 @@ and memory that is touched for the first time costs more than what is computed i
 second time is an error of autograd's.
 
 B examples, T steps, H numbers in a state; `weight` is (G, H) with the gates in torch's order.
+What they return is (B, T, H) whose memory has the steps first, as torch's layers lay it out: a
+model that views it may rely on that.
 """
 
 from __future__ import annotations
@@ -37,6 +39,15 @@ def _written_over(gates: Tensor) -> Tensor:
     return gates.data
 
 
+def _steps_first(like: Float[Tensor, "B T _"], width: int) -> Float[Tensor, "B T W"]:
+    """Memory for that many numbers at every step of every example.
+
+    No transposed view of it: what a function returns may not be written to if it is a view.
+    """
+    examples, steps, _ = like.shape
+    return like.new_empty_strided((examples, steps, width), (width, examples * width, 1))
+
+
 def _by_step(gates: Float[Tensor, "B T GH"], width: int) -> Iterator[tuple[Tensor, ...]]:
     """At every step the G gates apart: views, all made at once, which takes less time."""
     return zip(*(gate.unbind(1) for gate in gates.split(width, dim=2)), strict=True)
@@ -62,7 +73,7 @@ class LSTMRecurrence(Function):
         activated = _written_over(gates)
         cells = gates.new_empty(steps + 1, *c.shape)
         curved = gates.new_empty(steps, *c.shape)
-        out = gates.new_empty(*gates.shape[:2], width)
+        out = _steps_first(gates, width)
         cells[0] = c
         weights = weight.mT if bias is None else torch.cat([weight.mT, bias[None]])
         weights = weights.contiguous()
@@ -140,7 +151,7 @@ class GRURecurrence(Function):
         activated = _written_over(gates)
         recalled = gates.new_empty(steps, *h.shape)
         states = gates.new_empty(steps + 1, *h.shape)
-        out = gates.new_empty(*gates.shape[:2], width)
+        out = _steps_first(gates, width)
         states[0] = h
         transposed = weight.mT.contiguous()
         for t in range(steps):
@@ -189,7 +200,7 @@ class RNNRecurrence(Function):
         h: Float[Tensor, "B H"],
         nonlinearity: str,
     ) -> Float[Tensor, "B T H"]:
-        out = torch.empty_like(gates, memory_format=torch.contiguous_format)
+        out = _steps_first(gates, gates.shape[2])
         transposed = weight.mT.contiguous()
         for t in range(gates.shape[1]):
             total = torch.addmm(gates[:, t], h, transposed)

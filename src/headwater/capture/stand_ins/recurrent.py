@@ -61,7 +61,10 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
             outputs.append(out.flip(1) if direction else out)
             last_hidden.append(h)
             last_cell.append(c)
-        x = torch.cat(outputs, dim=2) if directions == 2 else outputs[0]
+        x = outputs[0]
+        if directions == 2:
+            # Steps first in memory, as torch's layers lay outputs out: a model may view them.
+            x = torch.cat([out.transpose(0, 1) for out in outputs], dim=2).transpose(0, 1)
     final: Any = torch.stack(last_hidden)
     if isinstance(module, nn.LSTM):
         final = (final, torch.stack(last_cell))
