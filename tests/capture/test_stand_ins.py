@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from headwater import TracInCP
 from headwater.capture import Capture, borrowed
@@ -120,13 +121,45 @@ def test_recurrent_layers_lay_their_outputs_out_as_torch_does(kind, batch_first,
     check(Wrapped(layer, call), batch_of(rows(B, T, S)))
 
 
-def test_attention_lays_its_output_out_as_torch_does():
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_attention_lays_its_output_out_as_torch_does(batch_first):
     def call(layer, x):
-        x = x.transpose(0, 1)
+        x = x if batch_first else x.transpose(0, 1)
         out, _ = layer(x, x, x)
-        return out.view(T * B, -1).view(T, B, -1).transpose(0, 1).flatten(1)
+        steps_first = out.transpose(0, 1) if batch_first else out
+        return steps_first.view(T * B, -1).view(T, B, -1).transpose(0, 1).flatten(1)
 
-    check(Wrapped(nn.MultiheadAttention(E, 2), call), batch_of(rows(B, T, E)))
+    layer = nn.MultiheadAttention(E, 2, batch_first=batch_first)
+    check(Wrapped(layer, call), batch_of(rows(B, T, E)))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_attention_whose_output_is_written_to_is_right_in_batches_of_any_size(batch_first, heads):
+    def call(layer, x):
+        x = x if batch_first else x.transpose(0, 1)
+        out, _ = layer(x, x, x)
+        out.add_(0.5)
+        return (out if batch_first else out.transpose(0, 1)).flatten(1)
+
+    model = Wrapped(nn.MultiheadAttention(E, heads, batch_first=batch_first), call).double().eval()
+    data = rows(2 * B + 1, T, E), torch.rand(2 * B + 1, dtype=torch.float64)
+    expected = expected_gradients(model, data).square().sum(dim=1) * 0.3
+    # The last batch is of one: what is a view there need not be one in the batches before.
+    found = TracInCP(
+        model, TensorDataset(*data), [(model.state_dict(), 0.3)], loss_fn=total, batch_size=B
+    ).influence()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_attention_over_several_sequences_of_an_example():
+    def call(layer, x):
+        folded = x.flatten(0, 1)
+        out, _ = layer(folded, folded, folded)
+        return out.unflatten(0, (B, -1)).flatten(1)
+
+    layer = nn.MultiheadAttention(E, 2, batch_first=True)
+    check(Wrapped(layer, call), batch_of(rows(B, 2, T, E)))
 
 
 def attention_call(mask=None, padding=None, cross=False, **options):

@@ -18,6 +18,7 @@ from headwater.capture.completeness import OTHER_SCALES, disagreements, random_w
 from headwater.capture.detached import refuse_detached
 from headwater.capture.fallback import Fallback
 from headwater.capture.freezing import Freezing
+from headwater.capture.independence import refuse_changing
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
@@ -197,15 +198,19 @@ class Capture:
         Raises:
             PlanChanged: some parameters disagree and go through the fallback from now on.
             CaptureError: a parameter that disagrees has been through every fallback.
-            ModelError: the forward pass forces train mode, or losses don't depend on parameters.
+            ModelError: the forward pass forces train mode, losses don't depend on parameters, or
+                they are others at every call.
         """
         with self.step():
             refuse_non_finite(captured, first=first, kind=kind)
         weights = random_weights(captured.batch_size, self._like)
         chosen = {name: self._parameters[name] for name in self.selection}
 
+        seen: list[Tensor] = []
+
         def loss(scale: float) -> Tensor:
             losses = task.losses(self.model, batch)
+            seen.append(losses.detach())
             return (losses * weights.to(losses.dtype)).sum() * scale
 
         def by_autograd(scale: float) -> dict[str, Tensor]:
@@ -220,14 +225,16 @@ class Capture:
         )
         # Ranks look at different parts, and have to go on in the same way.
         if not self.seen_gradients:
-            seen = {"": 1.0} if any(bool(g.count_nonzero()) for g in expected.values()) else {}
-            self.seen_gradients = bool(self._gathered.agreed(seen))
+            some = {"": 1.0} if any(bool(g.count_nonzero()) for g in expected.values()) else {}
+            self.seen_gradients = bool(self._gathered.agreed(some))
         wrong = self._gathered.agreed(disagreeing())
         rescaled: list[dict[str, Tensor]] = []
         for scale in OTHER_SCALES:
             if not wrong:
                 break
             again = by_autograd(scale)
+            # What a second pass says otherwise is rounding only if it was the same pass.
+            refuse_changing(seen, task.rounds_to)
             rescaled.append({name: gradient / scale for name, gradient in again.items()})
             wrong = self._gathered.agreed(disagreeing(rescaled))
         if not wrong:
@@ -248,7 +255,7 @@ class Capture:
             f"the gradients of single examples don't add up to the gradient of their sum: {reason} "
             f"({listed(list(wrong))}). An example's loss then depends on the rest of its batch: "
             f"statistics of the batch, a loss normalised over it, an embedding with "
-            f"scale_grad_by_freq, or randomness in the forward pass. With batch_size=1 each "
+            f"scale_grad_by_freq, or something that the model keeps. With batch_size=1 each "
             f"example is its own batch"
         )
 

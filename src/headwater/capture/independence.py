@@ -1,4 +1,4 @@
-"""The check that an example's loss is its own: the same alone as among the others of its batch."""
+"""The checks that an example's loss is its own: alone as in its batch, now as at the next call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.capture.borrowed import refuse_train_mode
 from headwater.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float
     from torch import Tensor, nn
@@ -57,10 +57,35 @@ def cuts_into_examples(
     )
     raise ModelError(
         f"example {place} of a batch of {size} has the loss {losses[place].item():.6g} there and "
-        f"{single.item():.6g} alone: the model mixes the examples of a batch, or its forward pass "
-        f"is random, so no example has a gradient of its own. Normalise by LayerNorm or running "
-        f"statistics, draw no random numbers in eval mode, or use batch_size=1; for batches whose "
-        f"examples don't lie along the first axis pass a headwater.Task with `examples`"
+        f"{single.item():.6g} alone: the model mixes the examples of a batch, keeps something from "
+        f"one call to the next, or its forward pass is random, so no example has a gradient of its "
+        f"own. Normalise by LayerNorm or running statistics, begin every call with a new hidden "
+        f"state, draw no random numbers in eval mode, or use batch_size=1 where examples are "
+        f"mixed; for batches whose examples don't lie along the first axis pass a headwater.Task "
+        f"with `examples`"
+    )
+
+
+def refuse_changing(seen: Sequence[Float[Tensor, " B"]], rounds_to: torch.dtype | None) -> None:
+    """Raises ModelError if calls of the model with one and the same batch gave other losses.
+
+    Args:
+        seen: the losses of each call, in order.
+        rounds_to: the least precise dtype in which losses are computed; None: their own.
+    """
+    first, last = seen[0], seen[-1]
+    # Far below what matters: a hidden state that is carried on changes less with every call.
+    tolerance = torch.finfo(rounds_to or first.dtype).eps ** 0.8 * first.abs().max().clamp(min=1)
+    apart = (last - first).abs()
+    if first.shape != last.shape or not bool((apart > tolerance).any()):
+        return
+    place = int(apart.argmax())
+    raise ModelError(
+        f"the losses of a batch are others at every call of the model: example {place} had "
+        f"{first[place].item():.6g}, then {last[place].item():.6g}. It keeps something from one "
+        f"call to the next, such as a hidden state, or its forward pass is random, so no example "
+        f"has a gradient of its own. Begin every call with a new state, and draw no random "
+        f"numbers in eval mode"
     )
 
 

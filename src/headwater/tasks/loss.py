@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -102,9 +103,9 @@ class LossTask(Task):
             return reduced.reshape(1)
         if self.reduction == "none":
             own = reduced.reshape(size)
-            self._probe_some(own, predictions, targets)
+            self._probe_some(own, predictions, targets, model, inputs)
             return own
-        losses = torch.stack([self._single(predictions, targets, i, size) for i in range(size)])
+        losses = self._told_apart(predictions, targets, size)
         self._probe_all(reduced, losses)
         return losses
 
@@ -195,13 +196,51 @@ class LossTask(Task):
         loss: Tensor = self.loss_fn(*one)
         return loss.reshape(())
 
-    def _probe_some(self, losses: Tensor, predictions: Any, targets: Any) -> None:
-        """The first and last loss, recomputed alone: do they depend on the rest of the batch?"""
+    def _told_apart(self, predictions: Any, targets: Any, size: int) -> Float[Tensor, " B"]:
+        """Each example's loss, by a loss that sums or averages."""
+        try:
+            return torch.stack([self._single(predictions, targets, i, size) for i in range(size)])
+        except Exception as error:
+            raise LossError(
+                f"loss_fn fails with the predictions and targets of a single example "
+                f"({type(error).__name__}: {error}). A reduced loss is told apart by example along "
+                f"the first axis of the predictions, here {batches.describe(predictions)}, and of "
+                f"the targets; {REMEDY}"
+            ) from error
+
+    def _alone(
+        self, model: nn.Module, inputs: tuple[Any, ...], targets: Any, index: int, size: int
+    ) -> Tensor:
+        """An example's loss by a pass of its own."""
+        own_inputs, own_targets = (
+            batches.examples(part, index, index + 1, size=size) for part in (inputs, targets)
+        )
+        loss: Tensor = self.loss_fn(model(*own_inputs), own_targets)
+        return loss.reshape(())
+
+    def _probe_some(
+        self,
+        losses: Tensor,
+        predictions: Any,
+        targets: Any,
+        model: nn.Module,
+        inputs: tuple[Any, ...],
+    ) -> None:
+        """The first and last loss, recomputed alone: do they depend on the rest of the batch?
+
+        Predictions whose examples don't lie along the first axis (a last hidden state, steps before
+        examples, one row per token) can't be cut: where that says otherwise, or nothing, the model
+        is asked with the example alone, if it takes that.
+        """
         size = losses.shape[0]
         with torch.no_grad():
             for index in (0, size - 1):
-                single = self._single(predictions, targets, index, size)
-                if torch.isfinite(losses[index]) and not _close(single, losses[index]):
+                single = _tried(partial(self._single, predictions, targets, index, size))
+                if single is not None and _agree(single, losses[index]):
+                    continue
+                alone = _tried(partial(self._alone, model, inputs, targets, index, size))
+                single = single if alone is None else alone
+                if single is not None and not _agree(single, losses[index]):
                     raise LossError(
                         f"loss_fn gives example {index} of a batch of {size} the loss "
                         f"{losses[index].item():.6g}, but {single.item():.6g} when it stands "
@@ -217,8 +256,8 @@ class LossTask(Task):
                     f"loss_fn returned {reduced.item():.6g} for a batch of {losses.shape[0]}, but "
                     f"the plain {self.reduction} of its examples' own losses is "
                     f"{expected.item():.6g}: it is weighted (class weights, ignore_index, a mean "
-                    f"over tokens) or not a {self.reduction}; {REMEDY}, or say what it is by "
-                    f"loss_fn.reduction"
+                    f"over tokens), not a {self.reduction}, or of predictions whose first axis "
+                    f"isn't that of examples; {REMEDY}, or say what it is by loss_fn.reduction"
                 )
 
 
@@ -246,6 +285,19 @@ def _came(reduced: Any) -> str:
     if isinstance(reduced, Tensor):
         return f"shape {tuple(reduced.shape)}"
     return type(reduced).__name__
+
+
+def _tried(compute: Callable[[], Tensor]) -> Tensor | None:
+    """What is computed; None where that fails, as of predictions cut along the wrong axis."""
+    try:
+        return compute()
+    except Exception:
+        return None
+
+
+def _agree(alone: Tensor, among: Tensor) -> bool:
+    # What isn't finite is for the check of gradients to name.
+    return not bool(torch.isfinite(among)) or _close(alone, among)
 
 
 def _close(left: Tensor, right: Tensor) -> bool:

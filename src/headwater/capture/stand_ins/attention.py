@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,17 @@ def multihead_attention(
         mixed = weights @ values
     else:
         mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    joined = mixed.transpose(1, 2).flatten(2)
+    # Steps first in memory, as the layer's own output is: a model that views it may rely on that.
+    joined = mixed.permute(2, 0, 1, 3).flatten(2)
     last = module.out_proj
-    out = apply_linear(joined, last.weight, last.bias)
-    note(last, (joined,), out, linear)
+    # What is noted is no view, whose place in the graph would be gone if the model wrote to it.
+    flat = joined.flatten(0, 1)
+    out = apply_linear(flat, last.weight, last.bias)
+    note(last, (flat,), out, partial(_steps_first, rows=len(mixed)))
+    out = out.view(*joined.shape[:2], -1)
     if weights is not None and average_attn_weights:
         weights = weights.mean(dim=1)
-    # Contiguous, as the layer's own is: a model that views it may rely on that.
-    return (out if module.batch_first else out.transpose(0, 1).contiguous()), weights
+    return (out.transpose(0, 1) if module.batch_first else out), weights
 
 
 def _projected(
@@ -125,6 +129,18 @@ def _own_map(call: LayerCall, *, name: str, place: int) -> dict[Block, Form]:
         rows = pad(grads.sum(dim=1), (place * width, (2 - place) * width))
         forms["in_proj_bias",] = Materialised(rows)
     return forms
+
+
+def _steps_first(call: LayerCall, *, rows: int) -> dict[Block, Form]:
+    """A linear map of (L * rows, E): the first step of all sequences, then the second."""
+    inputs, grads = (
+        tuple(
+            None if part is None else part.unflatten(0, (-1, rows)).transpose(0, 1)
+            for part in parts
+        )
+        for parts in (call.args, call.output_grads)
+    )
+    return linear(replace(call, args=inputs, output_grads=grads))
 
 
 def _added(
