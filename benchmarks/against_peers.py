@@ -6,6 +6,7 @@ asked there for the first time. Scores of the first training examples are compar
 
 Usage: python -m benchmarks.against_peers [W1 W2 ...] [--methods METHOD ...] [--rounds 5]
            [--threads 1] [--examples N] [--limit SECONDS] [--json FILE] [--markdown FILE]
+           [--place NAME]
 
 A peer that would take longer than --limit for a question, all rounds together, is given the first
 so many training examples only, and its own plain pass goes over those; the table says how many, and
@@ -195,6 +196,7 @@ def main() -> None:
     arguments.add_argument("--limit", type=float, default=60.0)
     arguments.add_argument("--json", type=Path, default=None)
     arguments.add_argument("--markdown", type=Path, default=None)
+    arguments.add_argument("--place", default=PLACE, help="the place in that page")
     options = arguments.parse_args()
     unknown = [name for name in options.workloads if name not in WORKLOADS]
     if unknown:
@@ -213,7 +215,7 @@ def main() -> None:
                 if options.json is not None:
                     page.write_json(options.json, results)
                 if options.markdown is not None:
-                    page.put(options.markdown, PLACE, markdown(results))
+                    page.put(options.markdown, options.place, markdown(results))
     if options.markdown is None:
         print(markdown(results))
 

@@ -36,7 +36,7 @@ class CheckedCapture:
     """Captures batches, holds them against autograd at doubling distance, and projects them.
 
     Training batches and queries are counted apart: of either the first is looked at, and the
-    second, the fourth and so on.
+    second, the fourth and so on, and any that has more examples than all before it.
 
     Args:
         capture: captures.
@@ -68,6 +68,7 @@ class CheckedCapture:
         self._kind = kind
         self._captured: Counter[str] = Counter()
         self._settled: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
 
     def __call__(
         self,
@@ -134,9 +135,12 @@ class CheckedCapture:
             count = self._captured[kind]
             # Of several processes one has the batch that rules were settled on; those that go on in
             # step look at theirs all the same, since the others do.
-            settled = gradients.batch_size <= self._settled.get(kind, 0)
-            known = count == 1 and first == 0 and settled and self._capture.abreast is None
-            if self._looks.due(count) and not known:
+            size, alone = gradients.batch_size, self._capture.abreast is None
+            known = count == 1 and first == 0 and size <= self._settled.get(kind, 0) and alone
+            # An order of axes that is right in a batch of one may be wrong in a larger one.
+            grown = size > self._largest.get(kind, size) and alone
+            self._largest[kind] = max(size, self._largest.get(kind, 0))
+            if (self._looks.due(count) and not known) or grown:
                 self._hold_against_autograd(gradients, task, batch, first=first, kind=kind, few=few)
         return gradients
 
