@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from headwater.distributed import is_sharded
 from headwater.errors import BatchError, HeadwaterWarning, LossError
 from headwater.tasks import batch as batches
 from headwater.tasks.task import LossSum, Task
@@ -238,8 +239,10 @@ class LossTask(Task):
                 single = _tried(partial(self._single, predictions, targets, index, size))
                 if single is not None and _agree(single, losses[index]):
                     continue
-                alone = _tried(partial(self._alone, model, inputs, targets, index, size))
-                single = single if alone is None else alone
+                # Ranks that share a model call it together, and only some may get here.
+                if not is_sharded(model):
+                    alone = _tried(partial(self._alone, model, inputs, targets, index, size))
+                    single = single if alone is None else alone
                 if single is not None and not _agree(single, losses[index]):
                     raise LossError(
                         f"loss_fn gives example {index} of a batch of {size} the loss "
