@@ -19,7 +19,8 @@ from headwater import (
     TracInCP,
     TrainingLoss,
 )
-from headwater.capture.out_of_memory import ran_out_of_memory
+from headwater.out_of_memory import ran_out_of_memory
+from headwater.tasks import LossTask
 from tests.estimators.small import (
     QUERIES,
     N,
@@ -271,3 +272,19 @@ def test_the_model_of_these_tests_is_that_of_the_oracle():
         expected_scores(),
     )
     assert expected_scores().shape == (Q, N)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_memory_that_a_loss_alone_runs_out_of_stays_that_error(reduction, error):
+    """Or whoever would halve the batch takes it for a loss that is wrong."""
+
+    def loss_fn(predictions, targets):
+        if len(targets) == 1:
+            raise ERRORS[error]()
+        return nn.functional.cross_entropy(predictions, targets, reduction=reduction)
+
+    batch = torch.randn(3, 4), torch.tensor([0, 1, 3])
+    with pytest.raises((MemoryError, RuntimeError)) as raised:
+        LossTask(loss_fn, reduction=reduction).losses(nn.Linear(4, 4), batch)
+    assert ran_out_of_memory(raised.value)

@@ -22,7 +22,6 @@ from headwater.capture.independence import refuse_changing
 from headwater.capture.layer_call import LayerCall, NotPerExample
 from headwater.capture.learned import Learned
 from headwater.capture.nonfinite import refuse_non_finite
-from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import Plan, PlanChanged, listed
 from headwater.capture.precision import held_dtype
 from headwater.capture.recording import Record, Recorder
@@ -31,6 +30,7 @@ from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError
 from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
+from headwater.out_of_memory import ran_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

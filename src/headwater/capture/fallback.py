@@ -12,9 +12,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwater.capture.autograd import own_gradients
-from headwater.capture.out_of_memory import ran_out_of_memory
 from headwater.capture.plan import listed
 from headwater.forms.cost import examples_per_scratch
+from headwater.out_of_memory import ran_out_of_memory
 from headwater.tasks.batch import leaves, map_leaves
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headwater.distributed import is_sharded
 from headwater.errors import BatchError, HeadwaterWarning, LossError
+from headwater.out_of_memory import ran_out_of_memory
 from headwater.tasks import batch as batches
 from headwater.tasks.task import LossSum, Task
 
@@ -202,6 +203,8 @@ class LossTask(Task):
         try:
             return torch.stack([self._single(predictions, targets, i, size) for i in range(size)])
         except Exception as error:
+            if ran_out_of_memory(error):
+                raise
             raise LossError(
                 f"loss_fn fails with the predictions and targets of a single example "
                 f"({type(error).__name__}: {error}). A reduced loss is told apart by example along "
@@ -294,7 +297,9 @@ def _tried(compute: Callable[[], Tensor]) -> Tensor | None:
     """What is computed; None where that fails, as of predictions cut along the wrong axis."""
     try:
         return compute()
-    except Exception:
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
         return None
 
 
