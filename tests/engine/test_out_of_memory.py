@@ -19,8 +19,8 @@ from headwater import (
     TracInCP,
     TrainingLoss,
 )
-from headwater.out_of_memory import ran_out_of_memory
 from headwater.tasks import LossTask
+from headwater.tasks.out_of_memory import ran_out_of_memory
 from tests.estimators.small import (
     QUERIES,
     N,

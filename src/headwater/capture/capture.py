@@ -30,7 +30,7 @@ from headwater.distributed import Gathered, own_part
 from headwater.errors import CaptureError
 from headwater.forms import Form, Gradients, Materialised
 from headwater.forms.add import add
-from headwater.out_of_memory import ran_out_of_memory
+from headwater.tasks.out_of_memory import ran_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from headwater.capture.autograd import own_gradients
 from headwater.capture.plan import listed
 from headwater.forms.cost import examples_per_scratch
-from headwater.out_of_memory import ran_out_of_memory
 from headwater.tasks.batch import leaves, map_leaves
+from headwater.tasks.out_of_memory import ran_out_of_memory
 
 if TYPE_CHECKING:
     from headwater.distributed import Gathered

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from headwater.errors import OutOfMemoryError
-from headwater.out_of_memory import ran_out_of_memory
+from headwater.tasks.out_of_memory import ran_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from headwater.distributed import is_sharded
 from headwater.errors import BatchError, HeadwaterWarning, LossError
-from headwater.out_of_memory import ran_out_of_memory
 from headwater.tasks import batch as batches
+from headwater.tasks.out_of_memory import ran_out_of_memory
 from headwater.tasks.task import LossSum, Task
 
 if TYPE_CHECKING:
