@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwater.capture.autograd import own_gradients
 from headwater.capture.plan import listed
+from headwater.capture.stand_ins.plain_recurrence import computed_plainly, recurrent_layers
 from headwater.forms.cost import examples_per_scratch
 from headwater.tasks.batch import leaves, map_leaves
 from headwater.tasks.out_of_memory import ran_out_of_memory
@@ -61,6 +62,7 @@ class Fallback:
         # Under vmap nothing is gathered of a sharded model.
         self.way_number = 1 if gathered.sharded else 0
         self._names: list[str] = []
+        self._recurrent = recurrent_layers(model)
 
     @property
     def way(self) -> str:
@@ -131,7 +133,9 @@ class Fallback:
         itemsize = max(parameter.element_size() for parameter in chosen.values())
         # Several times the scratch, since vmap over few examples at a time wastes its overhead.
         chunk = max(8, 4 * examples_per_scratch(numbers, itemsize))
-        with torch.no_grad(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        # Neither torch's fused attention nor its recurrences can be batched.
+        attention, recurrences = sdpa_kernel(SDPBackend.MATH), computed_plainly(self._recurrent)
+        with torch.no_grad(), warnings.catch_warnings(), attention, recurrences:
             # PyTorch says which operators it batches by a loop; that is what was asked for.
             warnings.filterwarnings("ignore", message="There is a performance drop")
             found = vmap(grad(loss), in_dims=(None, *(0 for _ in columns)), chunk_size=chunk)(

@@ -8,14 +8,17 @@ What the gates become is written over them, and their gradients over that: nothi
 and memory that is touched for the first time costs more than what is computed in it. Going back a
 second time is an error of autograd's.
 
-B examples, T steps, H numbers in a state; `weight` is (G, H) with the gates in torch's order.
-What they return is (B, T, H) whose memory has the steps first, as torch's layers lay it out: a
-model that views it may rely on that.
+B sequences, T steps, H numbers in a state; `weight` is (G, H) with the gates in torch's order.
+Gates and what is returned are (B, T, ...), or packed: (L, ...), the first steps of all sequences,
+then the second steps of those that have one, the longest sequence first; `counts` says how many
+have each step. What is returned for (B, T, ...) has the steps first in memory, as torch's layers
+lay it out: a model that views it may rely on that.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,9 +26,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
+
+Counts: TypeAlias = tuple[int, ...] | None
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -39,18 +44,37 @@ def _written_over(gates: Tensor) -> Tensor:
     return gates.data
 
 
-def _steps_first(like: Float[Tensor, "B T _"], width: int) -> Float[Tensor, "B T W"]:
-    """Memory for that many numbers at every step of every example.
+def _at_steps(tensor: Tensor, counts: Counts) -> tuple[Tensor, ...]:
+    """The numbers of each step, of those that have it: views, all made at once."""
+    return tensor.unbind(1) if counts is None else tensor.split(counts)
+
+
+def _sizes(gates: Tensor, counts: Counts) -> tuple[int, ...]:
+    """How many have each step."""
+    return (gates.shape[0],) * gates.shape[1] if counts is None else counts
+
+
+def _before(first: Tensor, states: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The state that every step starts from, of those that have the step."""
+    yield first
+    for state, after in itertools.pairwise(states):
+        yield state[: len(after)]
+
+
+def _steps_first(like: Tensor, width: int, counts: Counts) -> Tensor:
+    """Memory for that many numbers at every step of everybody.
 
     No transposed view of it: what a function returns may not be written to if it is a view.
     """
+    if counts is not None:
+        return like.new_empty(len(like), width)
     examples, steps, _ = like.shape
     return like.new_empty_strided((examples, steps, width), (width, examples * width, 1))
 
 
-def _by_step(gates: Float[Tensor, "B T GH"], width: int) -> Iterator[tuple[Tensor, ...]]:
-    """At every step the G gates apart: views, all made at once, which takes less time."""
-    return zip(*(gate.unbind(1) for gate in gates.split(width, dim=2)), strict=True)
+def _by_step(gates: Tensor, width: int, counts: Counts) -> Iterator[tuple[Tensor, ...]]:
+    """At every step the G gates apart."""
+    return zip(*(_at_steps(gate, counts) for gate in gates.split(width, dim=-1)), strict=True)
 
 
 class LSTMRecurrence(Function):
@@ -63,32 +87,37 @@ class LSTMRecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "B T 4H"],
+        gates: Float[Tensor, "*steps 4H"],
         weight: Tensor,
         bias: Float[Tensor, " 4H"] | None,
         h: Float[Tensor, "B H"],
         c: Float[Tensor, "B H"],
-    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
-        width, steps = h.shape[1], gates.shape[1]
+        counts: Counts,
+        last: Int[Tensor, " B"] | None,
+    ) -> tuple[Float[Tensor, "*steps H"], Float[Tensor, "B H"]]:
+        width, sizes = h.shape[1], _sizes(gates, counts)
         activated = _written_over(gates)
-        cells = gates.new_empty(steps + 1, *c.shape)
-        curved = gates.new_empty(steps, *c.shape)
-        out = _steps_first(gates, width)
-        cells[0] = c
+        cells, curved = (gates.new_empty(sum(sizes), width) for _ in range(2))
+        out = _steps_first(gates, width, counts)
         weights = weight.mT if bias is None else torch.cat([weight.mT, bias[None]])
         weights = weights.contiguous()
         states = gates.new_ones(len(h), len(weights))
         state = states[:, :width]
         state.copy_(h)
-        of_cell = zip(cells[:-1], cells[1:], curved, strict=True)
-        for z, both, (i, f, g, o), (before, cell, bent), result in zip(
-            activated.unbind(1),
-            activated[..., : 2 * width].unbind(1),
-            _by_step(activated, width),
-            of_cell,
-            out.unbind(1),
+        by_step = cells.split(sizes)
+        for z, both, (i, f, g, o), before, cell, bent, result in zip(
+            _at_steps(activated, counts),
+            _at_steps(activated[..., : 2 * width], counts),
+            _by_step(activated, width, counts),
+            _before(c, by_step),
+            by_step,
+            curved.split(sizes),
+            _at_steps(out, counts),
             strict=True,
         ):
+            if len(z) < len(states):
+                states = states[: len(z)]
+                state = states[:, :width]
             z.addmm_(states, weights)
             both.sigmoid_()
             g.tanh_()
@@ -97,24 +126,31 @@ class LSTMRecurrence(Function):
             torch.tanh(cell, out=bent)
             torch.mul(o, bent, out=state)
             result.copy_(state)
-        ctx.save_for_backward(activated, cells, curved, weight)
-        return out, cells[steps].clone()
+        ctx.counts = counts
+        ctx.save_for_backward(activated, cells, curved, weight, c)
+        return out, by_step[-1].clone() if last is None else cells[last]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_grad: Tensor, cell_grad: Tensor) -> Any:
-        activated, cells, curved, weight = ctx.saved_tensors
+        activated, cells, curved, weight, c = ctx.saved_tensors
+        counts = ctx.counts
+        sizes = _sizes(activated, counts)
         dc = cell_grad.clone()
-        dh, part, at_i, at_g = torch.zeros_like(dc), *(torch.empty_like(dc) for _ in range(3))
+        whole = (torch.zeros_like(dc), dc, *(torch.empty_like(dc) for _ in range(3)))
         steps = zip(
-            activated.unbind(1),
-            _by_step(activated, curved.shape[2]),
-            cells[:-1],
-            curved,
-            out_grad.unbind(1),
+            _at_steps(activated, counts),
+            _by_step(activated, dc.shape[1], counts),
+            _before(c, cells.split(sizes)),
+            curved.split(sizes),
+            _at_steps(out_grad, counts),
             strict=True,
         )
+        now = [part[:0] for part in whole]
         for z, (i, f, g, o), before, bent, added in reversed(list(steps)):
+            if len(z) > len(now[0]):
+                now = [part[: len(z)] for part in whole]
+            dh, dc, part, at_i, at_g = now
             dh += added
             torch.mul(dh, o, out=part)
             dc += _tanh_backward(part, bent, grad_input=part)
@@ -129,7 +165,7 @@ class LSTMRecurrence(Function):
             _sigmoid_backward(at_i, i, grad_input=i)
             _tanh_backward(at_g, g, grad_input=g)
             torch.mm(z, weight, out=dh)
-        return activated, None, None, dh, dc
+        return activated, None, None, *now[:2], None, None
 
 
 class GRURecurrence(Function):
@@ -141,52 +177,70 @@ class GRURecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "B T 3H"],
-        added: Float[Tensor, "B T 3H"],
+        gates: Float[Tensor, "*steps 3H"],
+        added: Float[Tensor, "*steps 3H"],
         weight: Tensor,
         bias: Tensor | None,
         h: Float[Tensor, "B H"],
-    ) -> Float[Tensor, "B T H"]:
-        width, steps = h.shape[1], gates.shape[1]
+        counts: Counts,
+    ) -> Float[Tensor, "*steps H"]:
+        width, sizes = h.shape[1], _sizes(gates, counts)
         activated = _written_over(gates)
-        recalled = gates.new_empty(steps, *h.shape)
-        states = gates.new_empty(steps + 1, *h.shape)
-        out = _steps_first(gates, width)
-        states[0] = h
+        recalled, states = (gates.new_empty(sum(sizes), width) for _ in range(2))
+        out = _steps_first(gates, width, counts)
         transposed = weight.mT.contiguous()
-        for t in range(steps):
-            from_state = states[t] @ transposed
+        by_step = states.split(sizes)
+        for z, before, state, recall, result in zip(
+            _at_steps(activated, counts),
+            _before(h, by_step),
+            by_step,
+            recalled.split(sizes),
+            _at_steps(out, counts),
+            strict=True,
+        ):
+            from_state = before @ transposed
             if bias is not None:
                 from_state += bias
-            both = activated[:, t, : 2 * width].add_(from_state[:, : 2 * width]).sigmoid_()
+            both = z[:, : 2 * width].add_(from_state[:, : 2 * width]).sigmoid_()
             reset, update = both.split(width, dim=1)
-            recalled[t] = from_state[:, 2 * width :]
-            new = activated[:, t, 2 * width :].addcmul_(reset, recalled[t]).tanh_()
-            torch.lerp(new, states[t], update, out=states[t + 1])
-            out[:, t] = states[t + 1]
-        ctx.save_for_backward(activated, recalled, states, weight)
+            recall.copy_(from_state[:, 2 * width :])
+            new = z[:, 2 * width :].addcmul_(reset, recall).tanh_()
+            torch.lerp(new, before, update, out=state)
+            result.copy_(state)
+        ctx.counts = counts
+        ctx.save_for_backward(activated, recalled, states, weight, h)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_grad: Tensor) -> Any:
-        activated, recalled, states, weight = ctx.saved_tensors
-        width = recalled.shape[2]
+        activated, recalled, states, weight, h = ctx.saved_tensors
+        width, counts = h.shape[1], ctx.counts
+        sizes = _sizes(activated, counts)
         from_states = torch.empty_like(activated)
-        dh = torch.zeros_like(recalled[0])
-        for t in reversed(range(len(recalled))):
-            r, z, n = activated[:, t].split(width, dim=1)
-            dh = dh + out_grad[:, t]
+        steps = zip(
+            _by_step(activated, width, counts),
+            _at_steps(activated[..., : 2 * width], counts),
+            _at_steps(from_states, counts),
+            _before(h, states.split(sizes)),
+            recalled.split(sizes),
+            _at_steps(out_grad, counts),
+            strict=True,
+        )
+        whole = torch.zeros_like(h)
+        for (r, z, n), both, at_state, before, recall, added in reversed(list(steps)):
+            dh = whole[: len(r)]
+            dh += added
             kept = dh * z
-            dz = (states[t] - n).mul_(dh)
+            dz = (before - n).mul_(dh)
             dn = (1 - z).mul_(dh)
             _sigmoid_backward(dz, z, grad_input=z)
             _tanh_backward(dn, n, grad_input=n)
-            torch.mul(n, r, out=from_states[:, t, 2 * width :])
-            _sigmoid_backward(n * recalled[t], r, grad_input=r)
-            from_states[:, t, : 2 * width] = activated[:, t, : 2 * width]
-            dh = torch.addmm(kept, from_states[:, t], weight)
-        return activated, from_states, None, None, dh
+            torch.mul(n, r, out=at_state[:, 2 * width :])
+            _sigmoid_backward(n * recall, r, grad_input=r)
+            at_state[:, : 2 * width] = both
+            torch.addmm(kept, at_state, weight, out=dh)
+        return activated, from_states, None, None, whole, None
 
 
 class RNNRecurrence(Function):
@@ -195,17 +249,21 @@ class RNNRecurrence(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "B T H"],
+        gates: Float[Tensor, "*steps H"],
         weight: Tensor,
         h: Float[Tensor, "B H"],
         nonlinearity: str,
-    ) -> Float[Tensor, "B T H"]:
-        out = _steps_first(gates, gates.shape[2])
+        counts: Counts,
+    ) -> Float[Tensor, "*steps H"]:
+        out = _steps_first(gates, gates.shape[-1], counts)
         transposed = weight.mT.contiguous()
-        for t in range(gates.shape[1]):
-            total = torch.addmm(gates[:, t], h, transposed)
-            h = total.tanh_() if nonlinearity == "tanh" else total.relu_()
-            out[:, t] = h
+        by_step = _at_steps(out, counts)
+        for z, before, result in zip(
+            _at_steps(gates, counts), _before(h, by_step), by_step, strict=True
+        ):
+            total = torch.addmm(z, before, transposed)
+            result.copy_(total.tanh_() if nonlinearity == "tanh" else total.relu_())
+        ctx.counts = counts
         ctx.save_for_backward(out, weight)
         ctx.nonlinearity = nonlinearity
         return out
@@ -215,8 +273,12 @@ class RNNRecurrence(Function):
     def backward(ctx: Any, out_grad: Tensor) -> Any:
         out, weight = ctx.saved_tensors
         slopes = 1 - out * out if ctx.nonlinearity == "tanh" else (out > 0).to(out.dtype)
-        dh = torch.zeros_like(out[:, 0])
-        for t in reversed(range(out.shape[1])):
-            slopes[:, t] *= dh + out_grad[:, t]
-            dh = slopes[:, t] @ weight
-        return slopes, None, dh, None
+        by_step = _at_steps(slopes, ctx.counts)
+        whole = slopes.new_zeros(by_step[0].shape)
+        for slope, added in reversed(
+            list(zip(by_step, _at_steps(out_grad, ctx.counts), strict=True))
+        ):
+            dh = whole[: len(slope)]
+            slope *= dh + added
+            torch.mm(slope, weight, out=dh)
+        return slopes, None, whole, None, None

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as apply_linear
+from torch.nn.utils.rnn import PackedSequence
 
 from headwater.capture.stand_in import Note, register_stand_in
 from headwater.capture.stand_ins.recurrence import GRURecurrence, LSTMRecurrence, RNNRecurrence
+from headwater.capture.stand_ins.sequences import OfOneLength, Packed, Sequences
 from headwater.forms import Factored, Materialised
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
 
     from headwater.capture.layer_call import LayerCall
@@ -25,64 +29,98 @@ _lstm: Any = LSTMRecurrence.apply
 _gru: Any = GRURecurrence.apply
 _rnn: Any = RNNRecurrence.apply
 
-# (B, T, I): inputs, examples first; H: the width of a state; G: H times the number of gates.
+# (B, T, I): inputs, examples first, or packed, (L, I); H: the width of a state; G: H times the
+# number of gates.
 
 
 def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
-    """Batched sequences of one length, weights that are parameters of the layer's own.
+    """Batched sequences of one length or packed, weights that are parameters of the layer's own.
 
-    Not `proj_size`, `PackedSequence`, a single sequence, nor weights that `weight_norm` or another
-    parametrization computes.
+    Not `proj_size`, a single sequence, nor weights that `weight_norm` or another parametrization
+    computes; nor packed sequences that don't say how they were sorted (`enforce_sorted=True`): a
+    model that sorts its batch itself would do so in another way for every batch, with examples in
+    places that no check of some batches makes sure of.
     """
-    inputs = args[0] if args else kwargs.get("input")
+    inputs: Any = args[0] if args else kwargs.get("input")
     state = args[1] if len(args) > 1 else kwargs.get("hx")
+    packed = isinstance(inputs, PackedSequence)
+    data = inputs.data if packed else inputs
     if (
-        not isinstance(inputs, Tensor)
-        or inputs.dim() != 3
+        not isinstance(data, Tensor)
+        or data.dim() != (2 if packed else 3)
+        or (packed and not _says_its_order(inputs))
         or module.proj_size
         or any(name not in module._parameters for name in module._flat_weights_names)
         or module.training
-        or not inputs.numel()
+        or not data.numel()
         # Whose products are in another precision than states.
-        or torch.is_autocast_enabled(inputs.device.type)
+        or torch.is_autocast_enabled(data.device.type)
     ):
         return NotImplemented
-    x = inputs if module.batch_first else inputs.transpose(0, 1)
+    if packed:
+        sequences = Packed(inputs)
+        state = _each(sequences.by_length, state)
+        out, final = _layers(module, note, data, state, sequences)
+        return sequences.packed(out), _each(sequences.in_order, final)
+    x = data if module.batch_first else data.transpose(0, 1)
+    out, final = _layers(module, note, x, state, OfOneLength())
+    return (out if module.batch_first else out.transpose(0, 1)), final
+
+
+def _says_its_order(packed: PackedSequence) -> bool:
+    return packed.sorted_indices is not None or int(packed.batch_sizes[0]) == 1
+
+
+def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """What becomes of a layer's state: none, a tensor, or the two of an LSTM."""
+    if state is None:
+        return None
+    return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
+
+
+def _layers(
+    module: nn.RNNBase, note: Note, x: Tensor, state: Any, sequences: Sequences
+) -> tuple[Tensor, Any]:
+    """All layers in all directions: the last one's outputs, and the last state of each."""
     directions = 2 if module.bidirectional else 1
-    hidden, cell = _initial(module, state, x, directions)
+    count = x.shape[0] if sequences.counts is None else sequences.counts[0]
+    hidden, cell = _initial(module, state, x, directions, count)
     last_hidden, last_cell = [], []
     for layer in range(module.num_layers):
         outputs = []
         for direction in range(directions):
             index = layer * directions + direction
             suffix = f"_l{layer}" + ("_reverse" if direction else "")
-            steps = x.flip(1) if direction else x
-            out, h, c = _layer(module, note, steps, hidden[index], cell[index], suffix)
-            outputs.append(out.flip(1) if direction else out)
+            steps = sequences.reversed(x) if direction else x
+            out, h, c = _layer(module, note, steps, hidden[index], cell[index], suffix, sequences)
+            outputs.append(sequences.reversed(out) if direction else out)
             last_hidden.append(h)
             last_cell.append(c)
-        x = outputs[0]
-        if directions == 2:
-            # Steps first in memory, as torch's layers lay outputs out: a model may view them.
-            x = torch.cat([out.transpose(0, 1) for out in outputs], dim=2).transpose(0, 1)
+        x = outputs[0] if directions == 1 else sequences.joined(outputs)
     final: Any = torch.stack(last_hidden)
     if isinstance(module, nn.LSTM):
         final = (final, torch.stack(last_cell))
-    return (x if module.batch_first else x.transpose(0, 1)), final
+    return x, final
 
 
 def _initial(
-    module: nn.RNNBase, state: Any, x: Float[Tensor, "B T I"], directions: int
+    module: nn.RNNBase, state: Any, x: Tensor, directions: int, count: int
 ) -> tuple[Tensor, Tensor]:
     if state is None:
-        zeros = x.new_zeros(module.num_layers * directions, x.shape[0], module.hidden_size)
+        zeros = x.new_zeros(module.num_layers * directions, count, module.hidden_size)
         return zeros, zeros
     return state if isinstance(module, nn.LSTM) else (state, state)
 
 
 def _layer(
-    module: nn.RNNBase, note: Note, x: Float[Tensor, "B T I"], h: Tensor, c: Tensor, suffix: str
-) -> tuple[Float[Tensor, "B T H"], Tensor, Tensor]:
+    module: nn.RNNBase,
+    note: Note,
+    x: Float[Tensor, "*steps I"],
+    h: Tensor,
+    c: Tensor,
+    suffix: str,
+    sequences: Sequences,
+) -> tuple[Float[Tensor, "*steps H"], Tensor, Tensor]:
     """One layer in one direction: outputs of all steps, and the last state."""
     # Tied ones have several names, of which `named_parameters` tells the first.
     weights: dict[str, Any] = module._parameters
@@ -98,25 +136,27 @@ def _layer(
     weight = weights[f"weight_hh{suffix}"].detach()
     # What a step's state adds to the gates, gradients at which are asked for; it is zero, so that
     # the recurrence can do without a product of its own per step in the graph.
-    from_states = from_inputs
+    from_states, counts = from_inputs, sequences.counts
     if is_lstm:
         bias = None if added is None else added.detach()
-        out, c = _lstm(from_inputs, weight, bias, h, c)
+        out, c = _lstm(from_inputs, weight, bias, h, c, counts, sequences.last)
     elif has_own_bias:
         bias = None if bias_hh is None else bias_hh.detach()
         from_states = x.new_zeros(()).expand_as(from_inputs).requires_grad_()
-        out = _gru(from_inputs, from_states, weight, bias, h)
+        out = _gru(from_inputs, from_states, weight, bias, h, counts)
     else:
-        out = _rnn(from_inputs, weight, h, module.nonlinearity)
-    before = torch.cat([h[:, None], out[:, :-1]], dim=1).detach()
-    note(module, (x,), from_inputs, partial(_by_step, part="ih", suffix=suffix))
-    note(module, (before,), from_states, partial(_by_step, part="hh", suffix=suffix))
-    return out, out[:, -1], c
+        out = _rnn(from_inputs, weight, h, module.nonlinearity, counts)
+    before = sequences.before(h, out).detach()
+    note(module, (x,), from_inputs, partial(_by_step, sequences, part="ih", suffix=suffix))
+    note(module, (before,), from_states, partial(_by_step, sequences, part="hh", suffix=suffix))
+    return out, sequences.at_the_end(out), c
 
 
-def _by_step(call: LayerCall, *, part: str, suffix: str) -> dict[Block, Form]:
+def _by_step(sequences: Sequences, call: LayerCall, *, part: str, suffix: str) -> dict[Block, Form]:
     """A linear map at every step."""
-    inputs, grads = call.input, call.output_grad
+    inputs, grads = (
+        sequences.by_example(steps, call.batch_size) for steps in (call.input, call.output_grad)
+    )
     weight, bias = f"weight_{part}{suffix}", f"bias_{part}{suffix}"
     if weight not in call.wanted:
         return {(bias,): Materialised(grads.sum(dim=1))} if bias in call.wanted else {}
