@@ -115,3 +115,4 @@ def test_a_model_that_sorts_its_batches_itself(kind, caplog):
     expected = 0.3 * expected_gradients(model, (x, lengths, y)).square().sum(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     assert "one pass per example" in caplog.text
+    assert "enforce_sorted=False" in caplog.text

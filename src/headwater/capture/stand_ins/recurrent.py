@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from headwater.capture.layer_call import LayerCall
     from headwater.forms import Form
     from headwater.forms.gradients import Block
+
+logger = logging.getLogger("headwater")
 
 # mypy knows `Function.apply` as untyped.
 _lstm: Any = LSTMRecurrence.apply
@@ -68,7 +71,13 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
 
 
 def _says_its_order(packed: PackedSequence) -> bool:
-    return packed.sorted_indices is not None or int(packed.batch_sizes[0]) == 1
+    said = packed.sorted_indices is not None or int(packed.batch_sizes[0]) == 1
+    if not said:
+        logger.warning(
+            "headwater: packed sequences don't say which example each belongs to; packed with "
+            "enforce_sorted=False they do, and their layer's gradients are had at once"
+        )
+    return said
 
 
 def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
