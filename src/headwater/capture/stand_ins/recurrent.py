@@ -12,9 +12,9 @@ from torch.nn.functional import linear as apply_linear
 from torch.nn.utils.rnn import PackedSequence
 
 from headwater.capture.stand_in import Note, register_stand_in
+from headwater.capture.stand_ins.named_map import named_map
 from headwater.capture.stand_ins.recurrence import GRURecurrence, LSTMRecurrence, RNNRecurrence
 from headwater.capture.stand_ins.sequences import OfOneLength, Packed, Sequences
-from headwater.forms import Factored, Materialised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,11 +167,7 @@ def _by_step(sequences: Sequences, call: LayerCall, *, part: str, suffix: str) -
         sequences.by_example(steps, call.batch_size) for steps in (call.input, call.output_grad)
     )
     weight, bias = f"weight_{part}{suffix}", f"bias_{part}{suffix}"
-    if weight not in call.wanted:
-        return {(bias,): Materialised(grads.sum(dim=1))} if bias in call.wanted else {}
-    with_bias = bias in call.wanted
-    form = Factored(inputs[:, None], grads[:, None], bias=with_bias)
-    return {(weight, bias) if with_bias else (weight,): form}
+    return named_map(call, inputs, grads, weight=weight, bias=bias)
 
 
 for layer_type in (nn.LSTM, nn.GRU, nn.RNN):
