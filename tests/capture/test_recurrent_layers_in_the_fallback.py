@@ -72,6 +72,37 @@ def test_parameters_beside_a_layer_and_a_layers_without_a_rule(kind, options, pa
     assert "forward" not in vars(model.rnn)
 
 
+class Decoding(nn.Module):
+    """Cells, and a vector by which states count."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cell = kind(2, E)
+        self.counts = nn.Parameter(torch.randn(E))
+
+    def forward(self, x):
+        state, found = None, []
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            found.append((state[0] if isinstance(state, tuple) else state) @ self.counts)
+        return torch.stack(found, dim=1)
+
+
+@pytest.mark.parametrize("parametrized", [False, True])
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_parameters_beside_a_cell_and_a_cells_without_a_rule(kind, parametrized, caplog):
+    model = Decoding(kind).double().eval()
+    if parametrized:
+        nn.utils.parametrizations.weight_norm(model.cell, "weight_hh")
+    batch = batch_of(rows(B, T, 2))
+    checkpoints = [(model.state_dict(), 0.3)]
+    estimator = TracInCP(model, TensorDataset(*batch), checkpoints, loss_fn=total, batch_size=3)
+    expected = 0.3 * expected_gradients(model, batch).square().sum(dim=1)
+    torch.testing.assert_close(estimator.influence(), expected, rtol=1e-10, atol=1e-12)
+    assert "one pass per example" not in caplog.text
+    assert "forward" not in vars(model.cell)
+
+
 def test_a_forward_that_somebody_put_there_stays():
     layer = nn.GRU(2, E)
     layer.forward = lambda x: (x, None)

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from headwater.capture.stand_in import Note, register_stand_in
+from headwater.capture.stand_ins.gates import next_state
 from headwater.capture.stand_ins.named_map import named_map
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from headwater.capture.layer_call import LayerCall
     from headwater.forms import Form
     from headwater.forms.gradients import Block
@@ -28,32 +31,32 @@ def recurrent_cell(module: nn.RNNCellBase, note: Note, input: Any, hx: Any = Non
         or torch.is_autocast_enabled(input.device.type)
     ):
         return NotImplemented
-    is_lstm = isinstance(module, nn.LSTMCell)
+    return step(module, note, input, hx)
+
+
+def step(module: nn.RNNCellBase, note: Note | None, x: Float[Tensor, "B I"], hx: Any) -> Any:
+    """What a cell returns.
+
+    Args:
+        module: the cell.
+        note: notes its linear maps; None for nobody.
+        x: the step's input.
+        hx: the state, of an LSTM with its cell; None is zero.
+    """
     if hx is None:
-        zeros = input.new_zeros(len(input), module.hidden_size)
-        hx = (zeros, zeros) if is_lstm else zeros
-    h = hx[0] if is_lstm else hx
-    from_input, from_state = (
-        note(
-            module,
-            (x,),
-            linear(x, getattr(module, f"weight_{part}"), getattr(module, f"bias_{part}")),
-            partial(_by_part, part=part),
-        )
-        for x, part in ((input, "ih"), (h, "hh"))
-    )
-    if is_lstm:
-        i, f, g, o = (from_input + from_state).chunk(4, dim=1)
-        c = f.sigmoid() * hx[1] + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
-    if isinstance(module, nn.RNNCell):
-        total = from_input + from_state
-        return total.tanh() if module.nonlinearity == "tanh" else total.relu()
-    # A candidate n takes its share of the state after the reset.
-    reset, update, new = from_input.chunk(3, dim=1)
-    own_reset, own_update, own_new = from_state.chunk(3, dim=1)
-    n = (new + (reset + own_reset).sigmoid() * own_new).tanh()
-    return torch.lerp(n, h, (update + own_update).sigmoid())
+        hx = x.new_zeros(len(x), module.hidden_size)
+        hx = (hx, hx) if isinstance(module, nn.LSTMCell) else hx
+    h, c = hx if isinstance(module, nn.LSTMCell) else (hx, hx)
+    mapped = []
+    for inputs, part in ((x, "ih"), (h, "hh")):
+        weight, bias = getattr(module, f"weight_{part}"), getattr(module, f"bias_{part}")
+        out = linear(inputs, weight, bias)
+        if note is not None:
+            out = note(module, (inputs,), out, partial(_by_part, part=part))
+        mapped.append(out)
+    from_input, from_state = mapped
+    h, c = next_state(module, from_input, from_state, h, c)
+    return (h, c) if isinstance(module, nn.LSTMCell) else h
 
 
 def _by_part(call: LayerCall, *, part: str) -> dict[Block, Form]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from headwater.capture.stand_ins.cells import step
+from headwater.capture.stand_ins.gates import next_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,24 +19,34 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def recurrent_layers(model: nn.Module) -> list[nn.RNNBase]:
-    """The model's recurrent layers whose forward is torch's own."""
+_FORWARDS = tuple(
+    kind.forward for kind in (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+)
+
+Recurrent: TypeAlias = "nn.RNNBase | nn.RNNCellBase"
+
+
+def recurrent_layers(model: nn.Module) -> list[Recurrent]:
+    """The model's recurrent layers and cells whose forward is torch's own."""
     return [
         module
         for module in model.modules()
-        if isinstance(module, nn.RNNBase)
-        and type(module).forward in (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+        and type(module).forward in _FORWARDS
         and "forward" not in vars(module)
     ]
 
 
 @contextmanager
-def computed_plainly(layers: Sequence[nn.RNNBase]) -> Iterator[None]:
+def computed_plainly(layers: Sequence[Recurrent]) -> Iterator[None]:
     """Within, these layers compute step by step, but for packed sequences."""
     # While a model's layers are recorded, some have another forward for that.
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        layer.forward = partial(_forward, layer)
+        if isinstance(layer, nn.RNNBase):
+            layer.forward = partial(_whole, layer)
+        else:
+            layer.forward = partial(_cell, layer)
     try:
         yield
     finally:
@@ -43,7 +56,13 @@ def computed_plainly(layers: Sequence[nn.RNNBase]) -> Iterator[None]:
                 layer.forward = forward
 
 
-def _forward(module: nn.RNNBase, input: Any, hx: Any = None) -> Any:
+def _cell(module: nn.RNNCellBase, input: Any, hx: Any = None) -> Any:
+    if input.dim() != 2:
+        return type(module).forward(module, input, hx)
+    return step(module, None, input, hx)
+
+
+def _whole(module: nn.RNNBase, input: Any, hx: Any = None) -> Any:
     if not isinstance(input, Tensor) or input.dim() != 3 or module.training:
         return type(module).forward(module, input, hx)
     x = input.transpose(0, 1) if module.batch_first else input
@@ -91,20 +110,8 @@ def _layer(
     out = []
     for from_input in linear(x, weight_ih, bias_ih).unbind(0):
         from_state = linear(h, weight_hh, bias_hh)
-        if isinstance(module, nn.LSTM):
-            i, f, g, o = (from_input + from_state).chunk(4, dim=1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
-            if weight_hr is not None:
-                h = linear(h, weight_hr)
-        elif isinstance(module, nn.GRU):
-            reset, update, new = from_input.chunk(3, dim=1)
-            own_reset, own_update, own_new = from_state.chunk(3, dim=1)
-            z = (update + own_update).sigmoid()
-            n = (new + (reset + own_reset).sigmoid() * own_new).tanh()
-            h = n + z * (h - n)
-        else:
-            total = from_input + from_state
-            h = total.tanh() if module.nonlinearity == "tanh" else total.relu()
+        h, c = next_state(module, from_input, from_state, h, c)
+        if weight_hr is not None:
+            h = linear(h, weight_hr)
         out.append(h)
     return torch.stack(out), h, c
