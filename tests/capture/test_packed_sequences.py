@@ -4,9 +4,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-from torch.utils.data import TensorDataset
-
-from headwater import TracInCP
 
 from .test_stand_ins import (
     RECURRENT,
@@ -16,10 +13,8 @@ from .test_stand_ins import (
     Wrapped,
     batch_of,
     check,
-    expected_gradients,
     gradients_by_stand_in,
     rows,
-    total,
 )
 
 # Neither sorted nor of three lengths; the last has every step.
@@ -47,14 +42,15 @@ def test_sequences_of_several_lengths(kind, options, given_state):
     check(Wrapped(layer, call), batch)
 
 
+@pytest.mark.parametrize("enforce_sorted", [False, True])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("lengths", [[4, 4, 4], [4, 2, 2], [1, 1, 1]])
-def test_sequences_that_are_sorted_already(kind, lengths):
+def test_sequences_that_are_sorted_already(kind, lengths, enforce_sorted):
     def call(layer, x):
-        lengths_ = torch.tensor(lengths)
-        return flattened(
-            *layer(pack_padded_sequence(x, lengths_, batch_first=True, enforce_sorted=False))
+        packed = pack_padded_sequence(
+            x, torch.tensor(lengths), batch_first=True, enforce_sorted=enforce_sorted
         )
+        return flattened(*layer(packed))
 
     layer = kind(2, E, bidirectional=True)
     check(Wrapped(layer, call), batch_of(rows(B, T, 2)))
@@ -91,28 +87,3 @@ def test_several_sequences_of_an_example():
         return layer(packed)[1].view(len(x), -1)
 
     check(Wrapped(nn.GRU(2, E), call), batch_of(rows(B, 4, T, 2)))
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_a_model_that_sorts_its_batches_itself(kind, caplog):
-    def call(layer, x, lengths):
-        # Nothing tells the layer of the order, which is the batch's own where all are as long.
-        order = lengths.argsort(descending=True, stable=True)
-        packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
-        return flattened(*layer(packed))[order.argsort()]
-
-    x, y = rows(6, T, 2), rows(6)
-    lengths = torch.tensor([T, T, T, 2, T, 3])
-    model = Wrapped(kind(2, E), call).double().eval()
-    estimator = TracInCP(
-        model,
-        TensorDataset(x, lengths, y),
-        [(model.state_dict(), 0.3)],
-        loss_fn=total,
-        batch_size=3,
-    )
-    found = estimator.influence()
-    expected = 0.3 * expected_gradients(model, (x, lengths, y)).square().sum(dim=1)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert "one pass per example" in caplog.text
-    assert "enforce_sorted=False" in caplog.text

@@ -67,6 +67,7 @@ def borrowed(model: nn.Module, *, in_step: bool = False) -> Iterator[None]:
         stack.enter_context(_random_generators())
         stack.enter_context(_fast_path_off())
         stack.enter_context(_module_state(model))
+        stack.enter_context(_computed_weights(model))
         stack.enter_context(_working_copies(model))
         stack.callback(reshard, model)
         evaluate(model)
@@ -158,6 +159,38 @@ def _module_state(model: nn.Module) -> Iterator[None]:
                 if not _same(current, content):
                     current.clear()
                     current.update(content)
+
+
+@contextmanager
+def _computed_weights(model: nn.Module) -> Iterator[None]:
+    """Gives back weights that hooks compute anew in every forward pass, as `weight_norm` does.
+
+    They are plain attributes, of which recurrent layers keep a list besides.
+    """
+    modules = list(model.modules())
+    computed = [
+        {
+            key: value
+            for key, value in vars(module).items()
+            if f"{key}_g" in module._parameters or f"{key}_orig" in module._parameters
+        }
+        for module in modules
+    ]
+    lists = [
+        (module, name, each, list(each))
+        for module in modules
+        for name in ("_flat_weights", "_flat_weight_refs")
+        if isinstance(each := vars(module).get(name), list)
+    ]
+    try:
+        yield
+    finally:
+        for module, weights in zip(modules, computed, strict=True):
+            # Not by assignment, which a recurrent layer listens to.
+            vars(module).update(weights)
+        for module, name, each, found in lists:
+            each[:] = found
+            vars(module)[name] = each
 
 
 def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:

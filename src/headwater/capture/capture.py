@@ -16,6 +16,7 @@ from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
 from headwater.capture.detached import refuse_detached
+from headwater.capture.disorder import Site, disordered
 from headwater.capture.fallback import Fallback
 from headwater.capture.freezing import Freezing
 from headwater.capture.independence import refuse_changing
@@ -66,6 +67,7 @@ class Capture:
         self.batches_can_be_cut = False
         # Where ranks that go through a sharded model in step have a batch each.
         self.abreast: Together | None = None
+        self.disordered: frozenset[Site] = frozenset()  # Of the last batch.
         # Whether a check has met a gradient that isn't zero.
         self.seen_gradients = False
         # Nothing is frozen yet: it may be made before the model is borrowed.
@@ -286,6 +288,7 @@ class Capture:
         # The plan may have taken all that a recorded layer holds to the fallback.
         records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
+        self.disordered = disordered(total, size)
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
         edges = [edge for record in records for edge in record.edges]

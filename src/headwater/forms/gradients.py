@@ -14,6 +14,7 @@ from headwater.forms.kindred import squared_norms
 from headwater.forms.materialised import Materialised
 from headwater.forms.outputs import OfOutputs
 from headwater.forms.reduced import Reduced
+from headwater.forms.scaled import Scaled
 from headwater.forms.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -198,8 +199,8 @@ def _shape(form: Form) -> object:
 
 
 def _kind(form: Form) -> object:
-    if isinstance(form, OfOutputs):
-        return (OfOutputs, _shape(form.form))
+    if isinstance(form, (OfOutputs, Scaled)):
+        return (type(form), _shape(form.form))
     if isinstance(form, Convolved):
         # Images of another size can't be joined.
         return (Convolved, form.inputs.shape[1:])

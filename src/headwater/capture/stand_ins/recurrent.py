@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from headwater.forms import Form
     from headwater.forms.gradients import Block
 
-logger = logging.getLogger("headwater")
-
 # mypy knows `Function.apply` as untyped.
 _lstm: Any = LSTMRecurrence.apply
 _gru: Any = GRURecurrence.apply
@@ -40,9 +37,8 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
     """Batched sequences of one length or packed, weights that are parameters of the layer's own.
 
     Not `proj_size`, a single sequence, nor weights that `weight_norm` or another parametrization
-    computes; nor packed sequences that don't say how they were sorted (`enforce_sorted=True`): a
-    model that sorts its batch itself would do so in another way for every batch, with examples in
-    places that no check of some batches makes sure of.
+    computes. Packed sequences that don't say how they were sorted are taken to be in the batch's
+    order; of a model that sorts its batch itself, that shows where it is sorted back (`disorder`).
     """
     inputs: Any = args[0] if args else kwargs.get("input")
     state = args[1] if len(args) > 1 else kwargs.get("hx")
@@ -51,7 +47,6 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
     if (
         not isinstance(data, Tensor)
         or data.dim() != (2 if packed else 3)
-        or (packed and not _says_its_order(inputs))
         or module.proj_size
         or any(name not in module._parameters for name in module._flat_weights_names)
         or module.training
@@ -68,16 +63,6 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
     x = data if module.batch_first else data.transpose(0, 1)
     out, final = _layers(module, note, x, state, OfOneLength())
     return (out if module.batch_first else out.transpose(0, 1)), final
-
-
-def _says_its_order(packed: PackedSequence) -> bool:
-    said = packed.sorted_indices is not None or int(packed.batch_sizes[0]) == 1
-    if not said:
-        logger.warning(
-            "headwater: packed sequences don't say which example each belongs to; packed with "
-            "enforce_sorted=False they do, and their layer's gradients are had at once"
-        )
-    return said
 
 
 def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
