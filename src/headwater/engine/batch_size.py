@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # larger one; below some dozens of examples the cost of calling operators shows.
 CACHE_BYTES = 32 * 2**20
 LARGEST = 1024
-# What a call of an operator costs beside its work, its backward, hook and rule included, as bytes of
+# What a call of an operator costs beside its work, with its backward, hook and rule, as bytes of
 # activations that are computed in the same time; and how many times that a batch should come to.
 CALL_BYTES = 2**16
 WORTH_CALLING = 16
