@@ -137,7 +137,7 @@ KEPT = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
 @pytest.mark.parametrize(
     "taken",
     [
-        lambda: X[torch.arange(4), LAST],
+        lambda: X[torch.arange(4)],
         lambda: X.flatten(0, 1)[torch.arange(12)],
         lambda: X[torch.arange(4).repeat_interleave(2)],
         lambda: X[KEPT],
@@ -167,5 +167,15 @@ def test_rows_in_the_batchs_own_order(taken):
     ],
 )
 def test_rows_in_another_order(taken):
-    assert len(disordered(taken().sum(), 4)) == 1
+    assert disordered(taken().sum(), 4)
     assert not disordered(taken().sum(), 1)
+
+
+def test_axes_are_told_apart():
+    # What picks a step per example may be harmless; that it was says nothing of another order.
+    def axes(losses):
+        return {axis for *_, axis in disordered(losses.sum(), 4)}
+
+    assert axes(X[torch.arange(4), LAST]) == {1}
+    assert axes(X[ORDER, LAST]) == {0, 1}
+    assert axes(X[:, LAST]) == {1}

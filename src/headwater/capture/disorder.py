@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import Node
 
-Site = tuple[tuple[str, ...], int]
-"""An operator that takes or puts rows by index: those of the graph, in order, and its place."""
+Site = tuple[tuple[str, ...], int, int]
+"""An index that rows are taken or put by: the graph's operators that do, which, and its axis."""
 
 _BY_INDEX = frozenset(
     f"{operator}Backward0"
@@ -46,7 +46,9 @@ def disordered(losses: Tensor, size: int) -> frozenset[Site]:
     nodes = list(_by_index(losses.grad_fn))
     names = tuple(node.name() for node in nodes)
     return frozenset(
-        (names, place) for place, node in enumerate(nodes) if not _keeps_order(node, size)
+        (names, place, axis)
+        for place, node in enumerate(nodes)
+        for axis in _out_of_order(node, size)
     )
 
 
@@ -62,12 +64,18 @@ def _by_index(last: Node) -> Iterator[Node]:
                 waiting.append(before)
 
 
-def _keeps_order(node: Any, size: int) -> bool:
+def _out_of_order(node: Any, size: int) -> list[int]:
+    """The axes along which an operator's rows aren't in order; -1: it can't be told."""
     try:
-        index, extent = _taken_by(node)
+        return [
+            axis for axis, index, extent in _taken_by(node) if not _in_order(index, extent, size)
+        ]
     except (AttributeError, RuntimeError):
         # Not saved under a name that is known, or to be recomputed in the backward pass only.
-        return False
+        return [-1]
+
+
+def _in_order(index: Tensor, extent: int, size: int) -> bool:
     rows = len(index) if index.dim() else 0
     if not rows or rows % size or not extent or extent % size:
         return False
@@ -75,29 +83,34 @@ def _keeps_order(node: Any, size: int) -> bool:
     return bool((index // (extent // size) == examples.view(-1, *(1,) * (index.dim() - 1))).all())
 
 
-def _taken_by(node: Any) -> tuple[Tensor, int]:
-    """For every row, where it is taken from or put to along an axis, and how long that axis is."""
+def _taken_by(node: Any) -> Iterator[tuple[int, Tensor, int]]:
+    """Axes, where every row is taken from or put to along them, and how long they are."""
     if hasattr(node, "_saved_mask"):
-        return _of_mask(node._saved_mask)
-    several = hasattr(node, "_saved_indices") and not isinstance(node._saved_indices, Tensor)
-    if several:
-        axis, index = next(
-            (place, each) for place, each in enumerate(node._saved_indices) if each is not None
-        )
-        if index.dtype == torch.bool:
-            return _of_mask(index)
-        index = index.flatten()
-    else:
-        axis = getattr(node, "_saved_dim", 0)
-        index = node._saved_indices if hasattr(node, "_saved_indices") else node._saved_index
-        axis = axis - 2**64 if axis >= 2**63 else axis
-        index = index.movedim(axis, 0) if index.dim() > 1 else index
-    if hasattr(node, "_saved_self_sym_sizes"):
-        return index, node._saved_self_sym_sizes[axis]
-    if "Gather" in node.name():
-        return index, node._saved_self.shape[axis]
+        yield 0, *_of_mask(node._saved_mask)
+        return
+    indices = getattr(node, "_saved_indices", None)
+    if isinstance(indices, (tuple, list)):
+        # One per axis, but for masks of several axes; they are broadcast, which keeps an order.
+        for axis, index in enumerate(indices):
+            if index is not None and index.dtype == torch.bool:
+                yield axis, *_of_mask(index)
+            elif index is not None:
+                yield axis, index.flatten(), _extent(node, axis)
+        return
+    axis = getattr(node, "_saved_dim", 0)
+    axis = axis - 2**64 if axis >= 2**63 else axis
+    index = node._saved_index if indices is None else indices
+    yield axis, index.movedim(axis, 0) if index.dim() > 1 else index, _extent(node, axis)
+
+
+def _extent(node: Any, axis: int) -> int:
+    """How long an axis is that is indexed."""
+    shape = getattr(node, "_saved_self_sym_sizes", None)
+    if shape is None and node.name().startswith(("Gather", "Take")):
+        shape = node._saved_self.shape
     # What rows are put into has the shape of what comes out.
-    return index, node._input_metadata[0].shape[axis]
+    extent: int = (node._input_metadata[0].shape if shape is None else shape)[axis]
+    return extent
 
 
 def _of_mask(mask: Tensor) -> tuple[Tensor, int]:
