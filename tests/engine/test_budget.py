@@ -7,7 +7,7 @@ from torch import nn
 from headwater import InputError
 from headwater.capture import Capture
 from headwater.engine import available, memory_budget_bytes
-from headwater.engine.batch_size import CACHE_BYTES, LARGEST, Taken, taken_by_an_example
+from headwater.engine.batch_size import CACHE_BYTES, LARGEST, taken_by_an_example
 from headwater.tasks import Autocast, LossTask
 from tests.estimators.small import cross_entropy, make
 
@@ -79,20 +79,6 @@ def test_the_batch_size_auto_fits_cache_and_budget():
     assert fitting(10**5, 10**6) < few
     assert fitting(10**5, 1) == 1
     assert fitting(8, CACHE_BYTES, extra_numbers=10**6) == 8
-
-
-def test_a_model_of_many_small_operators_gets_larger_batches():
-    def size(calls, budget=2**30):
-        return Taken(2**20, 4, calls).fitting(extra_numbers=0, budget=budget)
-
-    assert size(0) == size(10) == 32
-    assert size(48) == 48
-    # Never more than twice what the cache holds, nor than the budget allows.
-    assert size(10**6) == 64
-    assert size(10**6, budget=2**24) == 16
-    deep = nn.Sequential(*(nn.Tanh() for _ in range(50)), nn.Linear(5, 3))
-    task = LossTask(cross_entropy, reduction="none")
-    assert taken_by_an_example(task, deep, (torch.randn(4, 5), torch.zeros(4).long())).calls > 50
 
 
 def test_weights_that_autocast_converts_take_nothing_of_an_example():

@@ -25,19 +25,13 @@ if TYPE_CHECKING:
 # larger one; below some dozens of examples the cost of calling operators shows.
 CACHE_BYTES = 32 * 2**20
 LARGEST = 1024
-# What a call of an operator costs beside its work, with its backward, hook and rule, as bytes of
-# activations that are computed in the same time; and how many times that a batch should come to.
-CALL_BYTES = 2**16
-WORTH_CALLING = 16
-# For that, activations may outgrow the cache, up to so many times.
-LONGEST_IN_CACHES = 2
 # Queries are read from memory anew for every batch: with fewer examples than that the products with
 # them take longer than activations that don't stay in cache cost.
 LEAST = 16
 
 
-class _Operators(TorchDispatchMode):
-    """Counts operators, and notes the most bytes that one writes, but of parameters alone.
+class _LargestOutput(TorchDispatchMode):
+    """Notes the most bytes that an operator writes, but for what is made of parameters alone.
 
     A weight that autocast has converted is no activation, and is as large for one example as for
     a thousand.
@@ -50,7 +44,6 @@ class _Operators(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._parameters = parameters
         self.nbytes = 0
-        self.calls = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -61,7 +54,6 @@ class _Operators(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.calls += not func.is_view
         read = {
             leaf.untyped_storage().data_ptr()
             for leaf in tree_leaves((args, kwargs))
@@ -90,19 +82,16 @@ class Taken:
     Attributes:
         nbytes: of its activations.
         itemsize: bytes of a number beside them.
-        calls: of operators, by its batch's forward pass.
     """
 
     nbytes: float
     itemsize: int
-    calls: int = 0
 
     def fitting(self, *, extra_numbers: int, budget: int) -> int:
         """The largest round number of examples whose activations stay within cache and budget.
 
-        Where the budget allows, 16 at the least, whatever the cache is, and up to twice what it
-        holds of a model of many small operators. Round are powers of two and what lies half-way
-        between them.
+        Where the budget allows, 16 at the least, whatever the cache is. Round are powers of two and
+        what lies half-way between them.
 
         Args:
             extra_numbers: numbers per example held beside the activations.
@@ -110,9 +99,7 @@ class Taken:
         """
         each = self.nbytes + extra_numbers * self.itemsize
         affordable, in_cache = (int(size / max(1.0, each)) for size in (budget, CACHE_BYTES))
-        worth_calling = int(WORTH_CALLING * CALL_BYTES * self.calls / max(1.0, self.nbytes))
-        wanted = max(LEAST, in_cache, min(worth_calling, LONGEST_IN_CACHES * in_cache))
-        fitting = max(1, min(affordable, wanted))
+        fitting = max(1, min(affordable, max(LEAST, in_cache)))
         power = 1 << (fitting.bit_length() - 1)
         between = power + power // 2
         return min(LARGEST, between if fitting >= between else power)
@@ -145,13 +132,13 @@ def taken_by_an_example(
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    operators = _Operators(own)
+    largest = _LargestOutput(own)
     # Of a sharded model the largest outputs are gathered parameters.
     with (
         saved_tensors_hooks(pack, lambda tensor: tensor),
-        nullcontext() if is_sharded(model) else operators,
+        nullcontext() if is_sharded(model) else largest,
         within or nullcontext(),
     ):
         total, size = task.summed(model, batch)
-    held = max(sum(kept.values()), 2 * operators.nbytes)
-    return Taken(held / max(1, size), torch.finfo(total.dtype).bits // 8, operators.calls)
+    held = max(sum(kept.values()), 2 * largest.nbytes)
+    return Taken(held / max(1, size), torch.finfo(total.dtype).bits // 8)
