@@ -77,10 +77,6 @@ def test_vectors_have_the_length_that_was_asked_for(dim):
     assert shapes == [(N, dim)]
 
 
-# Estimates that are averaged.
-SEEDS = 60
-
-
 def within_four_standard_errors(estimates, expected):
     stacked = torch.stack(estimates)
     error = stacked.std(0) / len(stacked) ** 0.5
@@ -92,7 +88,7 @@ def test_estimates_are_without_bias_and_their_variance_falls_with_the_dim():
     scores, own = oracle(Plain)
     variances = []
     for dim in (16, 64):
-        seeds = [rand_proj(projection_dim=dim, seed=seed) for seed in range(SEEDS)]
+        seeds = [rand_proj(projection_dim=dim, seed=seed) for seed in range(150)]
         variances.append(
             within_four_standard_errors([s.influence(*QUERIES) for s in seeds], scores)
         )
@@ -104,10 +100,10 @@ def test_estimates_are_without_bias_and_their_variance_falls_with_the_dim():
 def test_all_layers_are_projected_by_a_form_that_any_estimator_takes():
     scores, own = expected_scores(), expected_self_influence()
     for dim in (4, 64):  # the layers of this model are two-sided at 4
-        seeds = [make(form=Projected(dim, seed=seed)) for seed in range(SEEDS)]
+        seeds = [make(form=Projected(dim, seed=seed)) for seed in range(150)]
         within_four_standard_errors([s.influence(*QUERIES) for s in seeds], scores)
         within_four_standard_errors([s.influence() for s in seeds], own)
-    last = [fast(form=Projected(16, seed=seed)) for seed in range(SEEDS)]
+    last = [fast(form=Projected(16, seed=seed)) for seed in range(150)]
     within_four_standard_errors([s.influence(*QUERIES) for s in last], oracle(Plain)[0])
 
 

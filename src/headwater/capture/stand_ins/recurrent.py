@@ -11,6 +11,7 @@ from torch.nn.functional import linear as apply_linear
 from torch.nn.utils.rnn import PackedSequence
 
 from headwater.capture.stand_in import Note, register_stand_in
+from headwater.capture.stand_ins.directions import all_directions
 from headwater.capture.stand_ins.named_map import named_map
 from headwater.capture.stand_ins.recurrence import GRURecurrence, LSTMRecurrence, RNNRecurrence
 from headwater.capture.stand_ins.sequences import OfOneLength, Packed, Sequences
@@ -58,10 +59,12 @@ def recurrent(module: nn.RNNBase, note: Note, *args: Any, **kwargs: Any) -> Any:
     if packed:
         sequences = Packed(inputs)
         state = _each(sequences.by_length, state)
-        out, final = _layers(module, note, data, state, sequences)
+        one = partial(_layer, module, note, sequences)
+        out, final = all_directions(module, data, state, sequences, one)
         return sequences.packed(out), _each(sequences.in_order, final)
     x = data if module.batch_first else data.transpose(0, 1)
-    out, final = _layers(module, note, x, state, OfOneLength())
+    steps = OfOneLength()
+    out, final = all_directions(module, x, state, steps, partial(_layer, module, note, steps))
     return (out if module.batch_first else out.transpose(0, 1)), final
 
 
@@ -69,51 +72,17 @@ def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
     """What becomes of a layer's state: none, a tensor, or the two of an LSTM."""
     if state is None:
         return None
-    return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
-
-
-def _layers(
-    module: nn.RNNBase, note: Note, x: Tensor, state: Any, sequences: Sequences
-) -> tuple[Tensor, Any]:
-    """All layers in all directions: the last one's outputs, and the last state of each."""
-    directions = 2 if module.bidirectional else 1
-    count = x.shape[0] if sequences.counts is None else sequences.counts[0]
-    hidden, cell = _initial(module, state, x, directions, count)
-    last_hidden, last_cell = [], []
-    for layer in range(module.num_layers):
-        outputs = []
-        for direction in range(directions):
-            index = layer * directions + direction
-            suffix = f"_l{layer}" + ("_reverse" if direction else "")
-            steps = sequences.reversed(x) if direction else x
-            out, h, c = _layer(module, note, steps, hidden[index], cell[index], suffix, sequences)
-            outputs.append(sequences.reversed(out) if direction else out)
-            last_hidden.append(h)
-            last_cell.append(c)
-        x = outputs[0] if directions == 1 else sequences.joined(outputs)
-    final: Any = torch.stack(last_hidden)
-    if isinstance(module, nn.LSTM):
-        final = (final, torch.stack(last_cell))
-    return x, final
-
-
-def _initial(
-    module: nn.RNNBase, state: Any, x: Tensor, directions: int, count: int
-) -> tuple[Tensor, Tensor]:
-    if state is None:
-        zeros = x.new_zeros(module.num_layers * directions, count, module.hidden_size)
-        return zeros, zeros
-    return state if isinstance(module, nn.LSTM) else (state, state)
+    return change(state) if isinstance(state, Tensor) else tuple(map(change, state))
 
 
 def _layer(
     module: nn.RNNBase,
     note: Note,
+    sequences: Sequences,
     x: Float[Tensor, "*steps I"],
     h: Tensor,
     c: Tensor,
     suffix: str,
-    sequences: Sequences,
 ) -> tuple[Float[Tensor, "*steps H"], Tensor, Tensor]:
     """One layer in one direction: outputs of all steps, and the last state."""
     # Tied ones have several names, of which `named_parameters` tells the first.
