@@ -123,22 +123,27 @@ def taken_by_an_example(
     """
     own = {own_part(tensor).untyped_storage().data_ptr() for tensor in model.parameters()}
     kept: dict[int, int] = {}
+    packed: list[list[Tensor]] = []
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> list[Tensor]:
         storage = tensor.untyped_storage()
         # Parameters that are gathered for their layer's time are nobody's activations either.
         whole = tensor if tensor._base is None else tensor._base
         if storage.data_ptr() not in own and not isinstance(whole, torch.nn.Parameter):
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        packed.append([tensor])
+        return packed[-1]
 
     largest = _LargestOutput(own)
     # Of a sharded model the largest outputs are gathered parameters.
     with (
-        saved_tensors_hooks(pack, lambda tensor: tensor),
+        saved_tensors_hooks(pack, lambda box: box[0]),
         nullcontext() if is_sharded(model) else largest,
         within or nullcontext(),
     ):
         total, size = task.summed(model, batch)
+    for box in packed:
+        # An operator that keeps what it returns would keep it for good: each holds the other.
+        box.clear()
     held = max(sum(kept.values()), 2 * largest.nbytes)
     return Taken(held / max(1, size), torch.finfo(total.dtype).bits // 8)

@@ -17,6 +17,7 @@ from headwater.tasks.batch import leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
 
     from torch import nn
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from headwater.engine.session import Session
     from headwater.engine.sink import Sink
     from headwater.engine.training_data import TrainingData
+
+    _Resident: TypeAlias = tuple[LoadedCheckpoint, Weights | None, Evaluator]
 
 
 class Loops:
@@ -113,34 +116,48 @@ class Loops:
         batches: Iterable[Numbered],
     ) -> None:
         session, quantity = self._session, self._quantity
-        checked = session.checked
-        kept: list[tuple[LoadedCheckpoint, Weights | None, Evaluator]] = []
+        kept: list[_Resident] = []
         while loaded is not None:
-            evaluator = quantity.prepare(checked, whole, 0, quantity.rows, session.batch_size)
+            evaluator = quantity.prepare(
+                session.checked, whole, 0, quantity.rows, session.batch_size
+            )
             if kept:
                 evaluator = quantity.alike(evaluator, kept[0][2])
+            last = len(kept) + 1 == self._series.count
             # The weights of a single checkpoint stay in the model.
-            weights = None if self._series.count == 1 else Weights(self._model)
+            weights = None if self._series.count == 1 else Weights(self._model, copied=not last)
             kept.append((loaded, weights, evaluator))
             loaded = session.next(visits)
         tensors = named_tensors(self._model)
         with self._progress(self._data.number_of_batches(session.batch_size)) as bar:
             for start, batch in batches:
-                block: Tensor | None = None
-                shared = SharedInputs(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
-                for checkpoint, weights, evaluator in kept:
-                    if weights is not None:
-                        weights.install(tensors)
-                    checked.checkpoint = checkpoint.index
-                    factor = quantity.factor(checkpoint.rate)
-                    columns = checked.columns(session.task, batch, start, evaluator, shared)
-                    if block is None:
-                        block = columns.mul_(factor)
-                    else:
-                        block.add_(columns, alpha=factor)
-                assert block is not None
-                self._sink.add(start, block)
+                self._sink.add(start, self._block(kept, tensors, start, batch))
+                del batch  # Not held while the next one is read.
                 bar.update()
+
+    def _block(
+        self,
+        kept: list[_Resident],
+        tensors: list[tuple[str, Tensor]],
+        start: int,
+        batch: Any,
+    ) -> Tensor:
+        """A batch's numbers, summed over checkpoints."""
+        checked, factor = self._session.checked, self._quantity.factor
+        shared = SharedInputs(leaf for leaf in leaves(batch) if isinstance(leaf, Tensor))
+        block: Tensor | None = None
+        for checkpoint, weights, evaluator in kept:
+            if weights is not None:
+                weights.install(tensors)
+            checked.checkpoint = checkpoint.index
+            columns = checked.columns(self._session.task, batch, start, evaluator, shared)
+            if block is None:
+                block = columns.mul_(factor(checkpoint.rate))
+            else:
+                block.add_(columns, alpha=factor(checkpoint.rate))
+            del columns  # Not held beside the next checkpoint's.
+        assert block is not None, "a series yields at least one checkpoint"
+        return block
 
     def _by_checkpoint(
         self,
@@ -184,6 +201,7 @@ class Loops:
                         for place, (start, batch) in enumerate(span(), start=1):
                             factor = quantity.factor(loaded.rate)
                             columns = session.checked.columns(session.task, batch, start, evaluator)
+                            del batch  # Not held while the next one is read.
                             if len(blocks) < place:
                                 empty = columns.new_zeros(quantity.rows, columns.shape[1])
                                 blocks.append((start, empty))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from headwater.capture.borrowed import evaluate
@@ -14,6 +13,7 @@ from headwater.engine.fingerprint import data_fingerprint
 from headwater.engine.noted import noted_batch
 from headwater.engine.settled import Settled
 from headwater.engine.settling import Settling
+from headwater.engine.spans import after
 from headwater.errors import InputError
 from headwater.tasks.batch import borrow
 
@@ -144,7 +144,7 @@ class Session:
         if self._ranks is not None or (self._in_step is not None and may_be_dealt):
             # All have settled by the same batch, so that all go by the same rules.
             return self.batches()
-        return batches if head is None else chain([head], batches)
+        return batches if head is None else after(head, batches)
 
     def batches(self) -> Iterator[Numbered]:
         """The training batches, on the model's device, from the first; of ranks this one's."""
@@ -238,6 +238,7 @@ class Session:
                 with noted_batch(self._kind, start):
                     size = self.task.summed(self._model, borrowed_batch).size
             start += size
+            del batch, borrowed_batch  # Not held while the next one is read.
 
     def _picked(self, deal: Deal) -> Iterator[Numbered]:
         """A rank's batches out of all, where those of others are as large as its last."""

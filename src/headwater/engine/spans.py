@@ -17,6 +17,14 @@ Span: TypeAlias = Callable[[], Iterable[Numbered]]
 """Batches that can be gone through once per checkpoint."""
 
 
+def after(head: Numbered, batches: Iterator[Numbered]) -> Iterator[Numbered]:
+    """A batch and those that follow; `itertools.chain` would hold the first one to the end."""
+    first = [head]
+    del head
+    yield first.pop()
+    yield from batches
+
+
 def everything(
     begun: Iterable[Numbered], again: Callable[[], Iterable[Numbered]]
 ) -> Iterator[Span]:

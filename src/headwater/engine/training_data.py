@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sized
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -108,7 +109,8 @@ class TrainingData:
         if not isinstance(loader, DataLoader):
             loader = self._loader(batch_size)
         if _only_stacks_rows(loader):
-            return (batch for _, batch in _slices(loader, Deal()))
+            # Not a generator, whose loop would hold a batch while the next one is read.
+            return map(itemgetter(1), _slices(loader, Deal()))
         return iter(loader)
 
     @property

@@ -65,12 +65,13 @@ class Visiting:
                 self._session.checked.checkpoint = index
                 found.append(self._gradients(batch, start))
         else:
-            kept = []
+            kept: list[Weights] = []
             with closing(self._series.visit()) as visits:
                 while self._session.next(visits) is not None:
                     found.append(self._gradients(batch, start))
                     if self._is_resident:
-                        kept.append(Weights(self._model))
+                        last = len(kept) + 1 == self._series.count
+                        kept.append(Weights(self._model, copied=not last))
             if kept:
                 self._kept, self._tensors = kept, named_tensors(self._model)
         return Recorded(start, found)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.distributed import own_part, parts_of, put, reshard
+from headwater.distributed import is_sharded, own_part, parts_of, put, reshard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class Weights:
-    """A copy of the model's present parameters and buffers; of sharded ones of this rank's part."""
+    """The model's present parameters and buffers; of sharded ones this rank's part.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: the borrowed model.
+        copied: whether the model is going to be given other weights before `install`. Otherwise
+            its own tensors are kept, unless they are sharded, which `install` writes to.
+    """
+
+    def __init__(self, model: nn.Module, *, copied: bool = True) -> None:
         self._model = model
-        self._tensors = {name: own_part(tensor).clone() for name, tensor in named_tensors(model)}
+        self._tensors = {
+            name: own_part(tensor).clone() if copied or is_sharded(tensor) else tensor.data
+            for name, tensor in named_tensors(model)
+        }
 
     @property
     def nbytes(self) -> int:

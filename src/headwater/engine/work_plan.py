@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from headwater.engine.batch_size import CACHE_BYTES
 from headwater.engine.quantity import whole
 from headwater.forms import Gradients, OfOutputs, Outputs
 from headwater.forms.gradients import Block
@@ -76,7 +77,7 @@ class WorkPlan:
 
 
 # What is held of all checkpoints without a second thought: about what a batch takes.
-_LITTLE = 64 * 2**20
+_LITTLE = CACHE_BYTES
 
 
 def planned(

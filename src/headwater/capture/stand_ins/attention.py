@@ -109,7 +109,8 @@ def _joint_map(call: LayerCall, *, first: int) -> dict[Block, Form]:
     assert isinstance(module, nn.MultiheadAttention)
     inputs = call.by_example(call.input, trailing=1)
     grads = call.by_example(call.output_grad, trailing=1)
-    grads = pad(grads, (first, 3 * module.embed_dim - first - grads.shape[2]))
+    if grads.shape[2] < 3 * module.embed_dim:
+        grads = pad(grads, (first, 3 * module.embed_dim - first - grads.shape[2]))
     bias = "in_proj_bias" in call.wanted
     if call.wanted == {"in_proj_bias"}:
         return {("in_proj_bias",): Materialised(grads.sum(dim=1))}
