@@ -8,7 +8,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import TensorDataset
 
 from headwater import TracInCP
-from headwater.capture.disorder import disordered
+from headwater.capture import disorder
+from headwater.capture.graph import Graph
 
 N, T, RATES = 40, 4, (0.3, 0.07)
 
@@ -126,6 +127,10 @@ def test_a_model_that_leaves_rows_out():
     agrees(Dropping(), lengths, 2)
 
 
+def disordered(losses, size):
+    return disorder.disordered(Graph(losses).nodes, size, lambda: set())
+
+
 X = torch.randn(4, 3, 5, requires_grad=True)
 THREE_EACH = torch.arange(4).repeat_interleave(3)
 ORDER = torch.tensor([0, 2, 1, 3])
@@ -139,17 +144,45 @@ KEPT = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
     [
         lambda: X[torch.arange(4)],
         lambda: X.flatten(0, 1)[torch.arange(12)],
-        lambda: X[torch.arange(4).repeat_interleave(2)],
-        lambda: X[KEPT],
         lambda: X.index_select(0, torch.arange(4)),
-        lambda: torch.zeros(4, 5).index_add(
-            0, torch.arange(4).repeat_interleave(3), X.flatten(0, 1)
-        ),
         lambda: X[:, 0] * 2,
+        lambda: X[:, :2] * 2,
+        lambda: torch.stack([X[place] for place in range(4)]),
+        lambda: torch.stack(X.unbind(0)),
+        lambda: torch.stack([X[place] for place in (-4, -3, -2, -1)]),
+        lambda: torch.eye(4) @ X.flatten(1),
+        lambda: X.flatten(1).T @ torch.eye(4),
+        lambda: X @ torch.ones(5, 7),
+        lambda: torch.ones(4, 2, 3) @ X,
     ],
 )
 def test_rows_in_the_batchs_own_order(taken):
     assert not disordered(taken().sum(), 4)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda: X[torch.arange(4).repeat_interleave(2)],
+        lambda: X[KEPT],
+        lambda: torch.zeros(4, 5).index_add(
+            0, torch.arange(4).repeat_interleave(3), X.flatten(0, 1)
+        ),
+        lambda: torch.eye(4).repeat_interleave(3, 1) @ X.flatten(0, 1),
+        lambda: torch.stack([part.mean(0) for part in X.flatten(0, 1).split(3)]),
+        lambda: torch.stack([part.mean(0) for part in X.flatten(0, 1).split([3] * 4)]),
+        lambda: X.flatten(0, 1)[3:6],
+        lambda: torch.segment_reduce(X.flatten(0, 1), "mean", lengths=torch.full((4,), 3)),
+    ],
+)
+def test_rows_in_order_if_an_examples_lie_together(taken):
+    # A layer may have taken them another way; which it was, a look says once.
+    assert {order for *_, order in disordered(taken().sum(), 4)} == {disorder._BY_EXAMPLE}
+
+
+def test_rows_in_order_if_a_steps_lie_together():
+    losses = (torch.eye(4).repeat(1, 3) @ X.flatten(0, 1)).sum()
+    assert {order for *_, order in disordered(losses, 4)} == {disorder._BY_STEP}
 
 
 @pytest.mark.parametrize(
@@ -164,17 +197,28 @@ def test_rows_in_the_batchs_own_order(taken):
         lambda: X.sort(dim=0).values,
         lambda: X.take(ORDER),
         lambda: X.masked_select(KEPT[ORDER][..., None] & (ORDER > 0)[:, None, None]),
+        lambda: torch.eye(4)[ORDER] @ X.flatten(1),
+        lambda: torch.addmm(torch.zeros(15), torch.eye(4)[ORDER], X.flatten(1)),
+        lambda: X.flatten(1).T @ torch.eye(4)[ORDER],
+        lambda: torch.einsum("bec,bd->ecd", torch.eye(8)[[3, 0, 6, 1]].view(4, 2, 4), X.flatten(1)),
+        lambda: torch.block_diag(*[torch.ones(1, n) for n in (2, 4, 3, 3)]) @ X.flatten(0, 1),
+        lambda: torch.stack([part.mean(0) for part in X.flatten(0, 1).split([2, 4, 3, 3])]),
+        lambda: torch.stack([X[place] for place in ORDER.tolist()]),
+        lambda: torch.stack([X.unbind(0)[place] for place in ORDER.tolist()]),
+        lambda: torch.cat([X[place : place + 1] for place in ORDER.tolist()]),
+        lambda: X.flatten(0, 1)[2:6],
+        lambda: torch.segment_reduce(X.flatten(0, 1), "mean", lengths=torch.tensor([2, 4, 3, 3])),
     ],
 )
 def test_rows_in_another_order(taken):
-    assert disordered(taken().sum(), 4)
+    assert disorder._NEITHER in {order for *_, order in disordered(taken().sum(), 4)}
     assert not disordered(taken().sum(), 1)
 
 
 def test_axes_are_told_apart():
     # What picks a step per example may be harmless; that it was says nothing of another order.
     def axes(losses):
-        return {axis for *_, axis in disordered(losses.sum(), 4)}
+        return {axis for _, _, axis, _ in disordered(losses.sum(), 4)}
 
     assert axes(X[torch.arange(4), LAST]) == {1}
     assert axes(X[ORDER, LAST]) == {0, 1}

@@ -16,7 +16,7 @@ from headwater.capture.autograd import own_gradients
 from headwater.capture.borrowed import refuse_train_mode
 from headwater.capture.completeness import OTHER_SCALES, disagreements, random_weights
 from headwater.capture.detached import refuse_detached
-from headwater.capture.disorder import Site, disordered
+from headwater.capture.doubts import Doubts
 from headwater.capture.fallback import Fallback
 from headwater.capture.freezing import Freezing
 from headwater.capture.independence import refuse_changing
@@ -67,7 +67,7 @@ class Capture:
         self.batches_can_be_cut = False
         # Where ranks that go through a sharded model in step have a batch each.
         self.abreast: Together | None = None
-        self.disordered: frozenset[Site] = frozenset()  # Of the last batch.
+        self.doubts = Doubts(model)
         # Whether a check has met a gradient that isn't zero.
         self.seen_gradients = False
         # Nothing is frozen yet: it may be made before the model is borrowed.
@@ -124,16 +124,16 @@ class Capture:
             way=self._fallback.way_number,
             spread=frozenset(names[module] for module in self._recorder.spread),
             copied=frozenset(names[module] for module in self._recorder.copied),
+            doubts=frozenset(self.doubts.confirmed),
         )
 
     def learn(self, learned: Learned) -> None:
         """Takes over what another capture of the same model has met."""
         self._plan.add_to_fallback(learned.fallback)
         self._fallback.way_number = max(self._fallback.way_number, learned.way)
-        for own, names in (
-            (self._recorder.spread, learned.spread),
-            (self._recorder.copied, learned.copied),
-        ):
+        self.doubts.confirm(learned.doubts)
+        recorder = self._recorder
+        for own, names in ((recorder.spread, learned.spread), (recorder.copied, learned.copied)):
             own.update(self.model.get_submodule(name) for name in names)
 
     @contextmanager
@@ -207,7 +207,6 @@ class Capture:
             refuse_non_finite(captured, first=first, kind=kind)
         weights = random_weights(captured.batch_size, self._like)
         chosen = {name: self._parameters[name] for name in self.selection}
-
         seen: list[Tensor] = []
 
         def loss(scale: float) -> Tensor:
@@ -241,6 +240,7 @@ class Capture:
             wrong = self._gathered.agreed(disagreeing(rescaled))
         if not wrong:
             return
+        self.doubts.confirm(self.doubts.about_the_last_batch)
         ruled = [name for name in wrong if name not in self._plan.fallback]
         owners = {self._plan.owner(name) for name in ruled}
         shared = self._recorder.looked_up_for_all(owners, captured.batch_size)
@@ -288,7 +288,7 @@ class Capture:
         # The plan may have taken all that a recorded layer holds to the fallback.
         records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
-        self.disordered = disordered(total, size)
+        self.doubts.look(total, records, batch, size, recorded)
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
         edges = [edge for record in records for edge in record.edges]

@@ -3,23 +3,32 @@
 A rule credits the rows that go through a layer to examples in the batch's order. A model that sorts
 its batch, or leaves rows out, has others in their places, in a way that changes from batch to
 batch: in some it is the batch's own order, by chance or since all examples are as long, so that no
-look at those few would notice. What does it shows in the graph, as indices that rows are taken by.
+look at those few would notice. What does it shows in the graph: indices that rows are taken by,
+runs that they are cut into, matrices of constants that they are multiplied with.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from torch.autograd.graph import Node
 
-Site = tuple[tuple[str, ...], int, int]
-"""An index that rows are taken or put by: the graph's operators that do, which, and its axis."""
+Site = tuple[tuple[str, ...], int, int, int]
+"""Where rows are taken or put: the graph's operators that do, which of them, its axis, its order.
+"""
+
+# The orders of rows in which no example is in another's place. Of three rows for each example it
+# may be the first example's three first, or all examples' first ones; only what is in order both
+# ways is so whatever goes on with it. That one order was harmless says nothing of another.
+_NEITHER, _BY_EXAMPLE, _BY_STEP, _BOTH = range(4)
 
 _BY_INDEX = frozenset(
     f"{operator}Backward0"
@@ -30,57 +39,78 @@ _BY_INDEX = frozenset(
     )
 )
 
+# By name of the operator: the operands whose product it is, and their places among what comes in.
+_PRODUCTS = {
+    "MmBackward0": (("_saved_self", 0), ("_saved_mat2", 1)),
+    "BmmBackward0": (("_saved_self", 0), ("_saved_mat2", 1)),
+    "AddmmBackward0": (("_saved_mat1", 1), ("_saved_mat2", 2)),
+    "BaddbmmBackward0": (("_saved_batch1", 1), ("_saved_batch2", 2)),
+}
 
-def disordered(losses: Tensor, size: int) -> frozenset[Site]:
+_JOINS = frozenset(("StackBackward0", "CatBackward0"))
+
+
+def disordered(
+    nodes: Iterable[Node], size: int, weights: Callable[[], Container[int]]
+) -> frozenset[Site]:
     """Operators whose rows aren't, example by example, in the batch's order, as far as can be told.
 
     Most are harmless, as one that picks a class per position: what their rows go through has to be
     held against autograd.
 
     Args:
-        losses: what a forward pass came to, before it is differentiated.
+        nodes: the graph of what a forward pass came to, before it is differentiated.
         size: the number of examples in the batch.
+        weights: where the memory of the model's own tensors begins. Products with them are layers.
     """
-    if size < 2 or losses.grad_fn is None:
+    if size < 2:
         return frozenset()
-    nodes = list(_by_index(losses.grad_fn))
-    names = tuple(node.name() for node in nodes)
+    own = functools.cache(weights)
+    found = [
+        (node.name(), orders) for node in nodes if (orders := _orders(node, size, own)) is not None
+    ]
+    names = tuple(name for name, _ in found)
     return frozenset(
-        (names, place, axis)
-        for place, node in enumerate(nodes)
-        for axis in _out_of_order(node, size)
+        (names, place, axis, order)
+        for place, (_, orders) in enumerate(found)
+        for axis, order in orders
+        if order != _BOTH
     )
 
 
-def _by_index(last: Node) -> Iterator[Node]:
-    seen, waiting = {last}, [last]
-    while waiting:
-        node = waiting.pop()
-        if node.name() in _BY_INDEX:
-            yield node
-        for before, _ in node.next_functions:
-            if before is not None and before not in seen:
-                seen.add(before)
-                waiting.append(before)
-
-
-def _out_of_order(node: Any, size: int) -> list[int]:
-    """The axes along which an operator's rows aren't in order; -1: it can't be told."""
+def _orders(
+    node: Node, size: int, weights: Callable[[], Container[int]]
+) -> list[tuple[int, int]] | None:
+    """Axes, and the order of an operator's rows along each; None: it leaves rows as they are."""
+    name = node.name()
     try:
-        return [
-            axis for axis, index, extent in _taken_by(node) if not _in_order(index, extent, size)
-        ]
+        if name in _BY_INDEX:
+            return [(axis, _order(index, extent, size)) for axis, index, extent in _taken_by(node)]
+        if name in _PRODUCTS:
+            return _mixing(node, _PRODUCTS[name], size, weights)
+        if name in _RUNS:
+            return _RUNS[name](node, size)
+        if name in _JOINS:
+            return _joined(node)
     except (AttributeError, RuntimeError):
         # Not saved under a name that is known, or to be recomputed in the backward pass only.
-        return [-1]
+        return [(-1, _NEITHER)]
+    return None
 
 
-def _in_order(index: Tensor, extent: int, size: int) -> bool:
+def _order(index: Tensor, extent: int, size: int) -> int:
     rows = len(index) if index.dim() else 0
     if not rows or rows % size or not extent or extent % size:
-        return False
+        return _NEITHER
+    shape = (-1, *(1,) * (index.dim() - 1))
+    order = _NEITHER
     examples = torch.arange(size, device=index.device).repeat_interleave(rows // size)
-    return bool((index // (extent // size) == examples.view(-1, *(1,) * (index.dim() - 1))).all())
+    if bool((index // (extent // size) == examples.view(shape)).all()):
+        order |= _BY_EXAMPLE
+    examples = torch.arange(rows, device=index.device) % size
+    if bool((index % size == examples.view(shape)).all()):
+        order |= _BY_STEP
+    return order
 
 
 def _taken_by(node: Any) -> Iterator[tuple[int, Tensor, int]]:
@@ -97,8 +127,7 @@ def _taken_by(node: Any) -> Iterator[tuple[int, Tensor, int]]:
             elif index is not None:
                 yield axis, index.flatten(), _extent(node, axis)
         return
-    axis = getattr(node, "_saved_dim", 0)
-    axis = axis - 2**64 if axis >= 2**63 else axis
+    axis = _axis(node)
     index = node._saved_index if indices is None else indices
     yield axis, index.movedim(axis, 0) if index.dim() > 1 else index, _extent(node, axis)
 
@@ -115,3 +144,114 @@ def _extent(node: Any, axis: int) -> int:
 
 def _of_mask(mask: Tensor) -> tuple[Tensor, int]:
     return mask.nonzero()[:, 0], mask.shape[0]
+
+
+def _axis(node: Any) -> int:
+    axis: int = getattr(node, "_saved_dim", 0)
+    return axis - 2**64 if axis >= 2**63 else axis
+
+
+def _mixing(
+    node: Any,
+    operands: Sequence[tuple[str, int]],
+    size: int,
+    weights: Callable[[], Container[int]],
+) -> list[tuple[int, int]] | None:
+    """Which operands are matrices of constants by which rows are added up, and in which order.
+
+    Such as one that has a 1 where a row goes, or a share where rows are averaged by example.
+    """
+    found: list[tuple[int, int]] = []
+    for place, (saved, edge) in enumerate(operands):
+        if node.next_functions[edge][0] is not None:
+            continue
+        matrix = getattr(node, saved)
+        summed = -1 if place == 0 else -2
+        # With as many matrices as examples, each has its own.
+        apart = matrix.dim() > 2 and matrix.shape[0] % size == 0
+        if apart or matrix.shape[summed] % size:
+            continue
+        if matrix.untyped_storage().data_ptr() in weights():
+            continue
+        found.append((place, _order_of_matrix(matrix, size)))
+    return found or None
+
+
+def _order_of_matrix(matrix: Tensor, size: int) -> int:
+    """The order in which no two examples' rows and columns meet in a number other than zero."""
+    rows, columns = (extent // size for extent in matrix.shape[-2:])
+    if not matrix.numel():
+        return _BOTH
+    if matrix.shape[-2] % size or matrix.shape[-1] % size:
+        return _NEITHER
+    order = _NEITHER
+    # What is anywhere is mostly in the first rows, of which there are few.
+    if not bool(matrix[..., :rows, columns:].any()):
+        blocks = matrix.unflatten(-1, (size, columns)).unflatten(-3, (size, rows))
+        own = torch.eye(size, dtype=torch.bool, device=matrix.device)[:, None, :, None]
+        order |= 0 if bool(blocks.masked_fill(own, 0).any()) else _BY_EXAMPLE
+    if not bool(matrix[..., 0, 1:size].any()):
+        blocks = matrix.unflatten(-1, (columns, size)).unflatten(-3, (rows, size))
+        own = torch.eye(size, dtype=torch.bool, device=matrix.device)[None, :, None, :]
+        order |= 0 if bool(blocks.masked_fill(own, 0).any()) else _BY_STEP
+    return order
+
+
+def _slice(node: Any, size: int) -> list[tuple[int, int]] | None:
+    if _axis(node) != 0:
+        return None
+    rows = node._saved_self_sym_sizes[0]
+    first, stop, step = slice(node._saved_start, node._saved_end, node._saved_step).indices(rows)
+    if (first, stop, step) == (0, rows, 1):
+        return None
+    each = rows // size
+    whole = each and not rows % size and not first % each and stop - first == each
+    return [(0, _BY_EXAMPLE if whole and step == 1 else _NEITHER)]
+
+
+def _split(node: Any, size: int) -> list[tuple[int, int]] | None:
+    if _axis(node) != 0:
+        return None
+    rows = node._saved_self_sym_sizes[0]
+    lengths = getattr(node, "_saved_split_sizes", None)
+    alike = not rows % size and (
+        node._saved_split_size == rows // size
+        if lengths is None
+        else list(lengths) == [rows // size] * size
+    )
+    return [(0, _BY_EXAMPLE if alike else _NEITHER)]
+
+
+def _segments(node: Any, size: int) -> list[tuple[int, int]]:
+    lengths = node._saved_lengths
+    alike = lengths is not None and len(lengths) == size and bool((lengths == lengths[0]).all())
+    return [(0, _BY_EXAMPLE if alike else _NEITHER)]
+
+
+_RUNS = {
+    "SliceBackward0": _slice,
+    "SplitBackward0": _split,
+    "SplitWithSizesBackward0": _split,
+    "SegmentReduceBackward0": _segments,
+}
+
+
+def _joined(node: Any) -> list[tuple[int, int]] | None:
+    """Rows that were taken one by one and are put together again: in another order, or not."""
+    places = []
+    for before, number in node.next_functions:
+        name = "" if before is None else before.name()
+        if name == "SelectBackward0" and _axis(before) == 0:
+            index = before._saved_index
+            places.append(
+                index if index < 2**63 else index - 2**64 + before._saved_self_sym_sizes[0]
+            )
+        elif name in ("UnbindBackward0", "SplitBackward0", "SplitWithSizesBackward0"):
+            places.append(number)
+        elif name == "SliceBackward0" and _axis(before) == 0:
+            places.append(before._saved_start)
+        else:
+            return None
+    if len(places) < 2:
+        return None
+    return [(0, _BOTH if all(a < b for a, b in itertools.pairwise(places)) else _NEITHER)]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headwater.capture.disorder import Site
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,11 @@ class Learned:
         way: the number of the fallback's way.
         spread: the modules that are called once for a whole batch.
         copied: the modules whose output is copied.
+        doubts: what rows in another order have turned out wrong by.
     """
 
     fallback: frozenset[str]
     way: int
     spread: frozenset[str]
     copied: frozenset[str]
+    doubts: frozenset[Site]

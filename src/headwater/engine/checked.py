@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from headwater.capture import Capture
-    from headwater.capture.disorder import Site
     from headwater.engine.quantity import Evaluator
     from headwater.forms.shared_inputs import SharedInputs
     from headwater.tasks import Task
@@ -38,7 +37,8 @@ class CheckedCapture:
 
     Training batches and queries are counted apart: of either the first is looked at, and the
     second, the fourth and so on, any that has more examples than all before it, and any in which
-    the model is seen to take rows in another order than the batch's, where it didn't before.
+    the model is seen to take rows in another order than the batch's, or to go through layers in
+    another way than before.
 
     Args:
         capture: captures.
@@ -71,7 +71,6 @@ class CheckedCapture:
         self._captured: Counter[str] = Counter()
         self._settled: dict[str, int] = {}
         self._largest: dict[str, int] = {}
-        self._harmless: frozenset[Site] = frozenset()
 
     def __call__(
         self,
@@ -145,11 +144,11 @@ class CheckedCapture:
             self._largest[kind] = max(size, self._largest.get(kind, 0))
             # Rows in another order: whose a layer takes them for may differ in every batch, and
             # shows in some examples alone. Ranks in step would have to look at theirs all at once.
-            disordered = self._capture.disordered - self._harmless if alone else frozenset()
-            if (self._looks.due(count) and not known) or grown or disordered:
-                few = few and not disordered
+            doubts = self._capture.doubts.about_the_last_batch if alone else frozenset()
+            if (self._looks.due(count) and not known) or grown or doubts:
+                few = few and not doubts
                 self._hold_against_autograd(gradients, task, batch, first=first, kind=kind, few=few)
-                self._harmless |= disordered
+                self._capture.doubts.allay(doubts)
         return gradients
 
     def _hold_against_autograd(

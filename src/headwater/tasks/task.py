@@ -30,7 +30,9 @@ class Task(ABC):
     """How a model and a batch become one loss per example.
 
     The one method to write is `losses`. A subclass may read batches of any kind: tuples, dicts,
-    objects of its own.
+    objects of its own. Where a batch's first tensor doesn't have an entry per example along its
+    first axis (steps before examples, the nodes of all graphs), it says how many examples there are
+    in `size`, and takes some out in `examples`.
     """
 
     @property
@@ -63,7 +65,8 @@ class Task(ABC):
         """What `losses` returns, after a look at its shape and type.
 
         Raises:
-            LossError: it is something other than one real number per example.
+            LossError: it is something other than one real number per example, or they are others
+                than `size` says.
         """
         losses = self.losses(model, batch)
         if not isinstance(losses, Tensor) or losses.dim() != 1 or not losses.is_floating_point():
@@ -75,6 +78,14 @@ class Task(ABC):
             raise LossError(
                 f"{type(self).__name__}.losses returned {came}; expected one real floating-point "
                 f"number per example, shape (B,)"
+            )
+        size = self.size(batch)
+        if size not in (None, len(losses)):
+            raise LossError(
+                f"{type(self).__name__}.losses returned {len(losses)} losses, but its size says "
+                f"{size} examples of this batch: {batches.shapes(batch)}. Unless overridden, size "
+                f"is the first axis of the batch's first tensor, and examples cuts along the "
+                f"first axis; override them where examples lie otherwise"
             )
         return losses
 

@@ -1,0 +1,116 @@
+"""Whether a batch goes through layers in another way than those before it.
+
+What a look at a few batches has shown of a layer holds for others that go through it alike. A model
+may do otherwise with some: put the tokens of all examples into one list, of which there happen to
+be a whole number per example, or use a layer's weight once more by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from headwater.tasks.batch import leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from headwater.capture.disorder import Site
+    from headwater.capture.graph import Graph
+    from headwater.capture.recording import Record
+
+_Extents = tuple[int, ...]
+
+
+class WaysThrough:
+    """The ways that batches of one model have gone through its layers so far."""
+
+    def __init__(self) -> None:
+        self._rows: dict[nn.Module, list[tuple[_Extents, int]]] = {}
+        self._uses: dict[str, float] = {}
+
+    def new(
+        self,
+        graph: Graph,
+        records: Sequence[Record],
+        batch: Any,
+        size: int,
+        ruled: set[str],
+        model: nn.Module,
+    ) -> frozenset[Site]:
+        """Ways that haven't been seen, for this batch to be held against autograd.
+
+        Args:
+            graph: of the batch's losses.
+            records: the calls of layers.
+            batch: what the model got.
+            size: how many examples that is.
+            ruled: the parameters that rules give the gradients of.
+            model: whose parameters they are.
+        """
+        if size < 2:
+            return frozenset()
+        return frozenset(self._by_rows(records, batch, size)) | frozenset(
+            self._by_uses(graph, records, ruled, model)
+        )
+
+    def _by_rows(self, records: Sequence[Record], batch: Any, size: int) -> set[Site]:
+        """Layers whose rows per example can't be told from the shape of the batch."""
+        found: set[Site] = set()
+        extents: _Extents | None = None
+        for record in records:
+            first = record.args[0] if record.args else None
+            if not isinstance(first, Tensor) or not first.dim() or first.shape[0] % size:
+                continue
+            each = first.shape[0] // size
+            if each < 2:
+                continue
+            if extents is None:
+                extents = tuple(
+                    extent
+                    for leaf in leaves(batch)
+                    if isinstance(leaf, Tensor)
+                    for extent in leaf.shape[1:]
+                )
+            if each in extents:
+                continue
+            known = self._rows.setdefault(record.module, [])
+            if not any(_explained(extents, each, *before) for before in known):
+                known.append((extents, each))
+                found.add(
+                    (("rows of", type(record.module).__name__, *map(str, extents)), each, 0, 0)
+                )
+        return found
+
+    def _by_uses(
+        self, graph: Graph, records: Sequence[Record], ruled: set[str], model: nn.Module
+    ) -> set[Site]:
+        """Layers' parameters that are read more often, or less, per call than before."""
+        found: set[Site] = set()
+        calls: Counter[int] = Counter()
+        for record in records:
+            if record.rule is None:
+                calls.update(id(p) for p in record.module._parameters.values() if p is not None)
+        uses = graph.uses_of_leaves()
+        for name, parameter in model.named_parameters():
+            if name not in ruled:
+                continue
+            called, used = calls[id(parameter)], uses.get(id(parameter), 0)
+            if not called or not used:
+                continue
+            if self._uses.setdefault(name, used / called) != used / called:
+                found.add((("uses of", name), used, called, 0))
+        return found
+
+
+def _explained(extents: _Extents, each: int, others: _Extents, before: int) -> bool:
+    """Whether rows per example are what they were for another batch, given how long both are."""
+    if extents == others:
+        return each == before
+    return len(extents) == len(others) and any(
+        extent != other and (each - extent == before - other or each * other == before * extent)
+        for extent, other in zip(extents, others, strict=True)
+    )
