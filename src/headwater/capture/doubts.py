@@ -38,7 +38,7 @@ class Doubts:
 
     @property
     def about_the_last_batch(self) -> frozenset[Site]:
-        """Rows in another order, and ways through layers that are new."""
+        """Rows in another order, and ways through layers that others say nothing about."""
         return self._latest - self._allayed
 
     def confirm(self, doubts: frozenset[Site]) -> None:
@@ -63,7 +63,7 @@ class Doubts:
             ruled: the parameters that rules give the gradients of.
         """
         graph = Graph(losses)
-        ways = self._ways.new(graph, records, batch, size, ruled, self._model)
+        ways = self._ways.unusual(graph, records, batch, size, ruled, self._model)
         self._latest = ways | disordered(graph.nodes, size, self._own_memory)
 
     def _own_memory(self) -> set[int]:

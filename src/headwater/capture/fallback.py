@@ -116,16 +116,16 @@ class Fallback:
     def _vmapped(self, names: list[str], task: Task, batch: Any, size: int) -> dict[str, Tensor]:
         parameters = dict(self._model.named_parameters())
         chosen = {f"model.{name}": parameters[name].detach() for name in names}
-        columns = [leaf for leaf in leaves(batch) if _is_column(leaf, size)]
-        if not columns or any(isinstance(leaf, list) for leaf in leaves(batch)):
+        parts = list(leaves(batch))
+        are_columns = task.known_columns.of(batch, size)
+        columns = [leaf for leaf, is_one in zip(parts, are_columns, strict=True) if is_one]
+        if not columns or any(isinstance(leaf, list) for leaf in parts):
             raise TypeError("vmap needs all columns of the batch as tensors")
         losses = _Losses(self._model, task)
 
         def loss(chosen: dict[str, Tensor], *example: Tensor) -> Tensor:
-            parts = iter(example)
-            single = map_leaves(
-                batch, lambda leaf: next(parts)[None] if _is_column(leaf, size) else leaf
-            )
+            rows, is_one = iter(example), iter(are_columns)
+            single = map_leaves(batch, lambda leaf: next(rows)[None] if next(is_one) else leaf)
             value: Tensor = functional_call(losses, chosen, (single,))
             return value[0]
 
@@ -180,10 +180,6 @@ def _short(reason: str) -> str:
     """The first line, and not more than fits the end of a message."""
     first = reason.strip().partition("\n")[0]
     return first if len(first) <= _LONGEST_REASON else f"{first[: _LONGEST_REASON - 3]}..."
-
-
-def _is_column(leaf: Any, size: int) -> bool:
-    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == size
 
 
 def _stacked(names: list[str], rows: list[list[Tensor]]) -> dict[str, Tensor]:

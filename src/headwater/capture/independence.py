@@ -58,9 +58,10 @@ def cuts_into_examples(
     raise ModelError(
         f"example {place} of a batch of {size} has the loss {losses[place].item():.6g} there and "
         f"{single.item():.6g} alone: the model mixes the examples of a batch, keeps something from "
-        f"one call to the next, or its forward pass is random, so no example has a gradient of its "
-        f"own. Normalise by LayerNorm or running statistics, begin every call with a new hidden "
-        f"state, draw no random numbers in eval mode, or use batch_size=1 where examples are "
+        f"one call to the next, writes to its input in place, or its forward pass is random, so no "
+        f"example has a gradient of its own. Normalise by LayerNorm or running statistics, begin "
+        f"every call with a new hidden state and a copy of the input (x.clone()), draw no random "
+        f"numbers in eval mode, or use batch_size=1 where examples are "
         f"mixed; for batches whose examples don't lie along the first axis pass a headwater.Task "
         f"with `examples`"
     )
@@ -83,9 +84,9 @@ def refuse_changing(seen: Sequence[Float[Tensor, " B"]], rounds_to: torch.dtype 
     raise ModelError(
         f"the losses of a batch are others at every call of the model: example {place} had "
         f"{first[place].item():.6g}, then {last[place].item():.6g}. It keeps something from one "
-        f"call to the next, such as a hidden state, or its forward pass is random, so no example "
-        f"has a gradient of its own. Begin every call with a new state, and draw no random "
-        f"numbers in eval mode"
+        f"call to the next, such as a hidden state, writes to its input in place, or its forward "
+        f"pass is random, so no example has a gradient of its own. Begin every call with a new "
+        f"state and a copy of the input (x.clone()), and draw no random numbers in eval mode"
     )
 
 

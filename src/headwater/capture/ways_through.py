@@ -32,7 +32,7 @@ class WaysThrough:
         self._rows: dict[nn.Module, list[tuple[_Extents, int]]] = {}
         self._uses: dict[str, float] = {}
 
-    def new(
+    def unusual(
         self,
         graph: Graph,
         records: Sequence[Record],
@@ -41,7 +41,7 @@ class WaysThrough:
         ruled: set[str],
         model: nn.Module,
     ) -> frozenset[Site]:
-        """Ways that haven't been seen, for this batch to be held against autograd.
+        """Ways that a look at other batches says nothing about.
 
         Args:
             graph: of the batch's losses.
@@ -78,11 +78,12 @@ class WaysThrough:
             if each in extents:
                 continue
             known = self._rows.setdefault(record.module, [])
-            if not any(_explained(extents, each, *before) for before in known):
-                known.append((extents, each))
-                found.add(
-                    (("rows of", type(record.module).__name__, *map(str, extents)), each, 0, 0)
-                )
+            like = next((way for way in known if _explained(extents, each, *way)), None)
+            if like is None:
+                like = (extents, each)
+                known.append(like)
+            name = type(record.module).__name__
+            found.add((("rows of", name, *map(str, like[0])), like[1], 0, 0))
         return found
 
     def _by_uses(

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from headwater.engine import TrainingData
 from headwater.estimators.streamed import size_of_queries
+from headwater.tasks.batch import map_leaves
 
 if TYPE_CHECKING:
     from headwater.tasks import Task
@@ -38,6 +39,7 @@ def query_batches(task: Task, batch: Any) -> tuple[TrainingData, int]:
         BatchError: their number can't be told, or is zero.
     """
     size = size_of_queries(task, batch)
+    batch = map_leaves(batch, lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)
     starts = range(0, size, QUERIES)
     pieces = (
         [batch]

@@ -14,7 +14,8 @@ from headwater.estimators.quantities import Quantities
 from headwater.estimators.results import KMostInfluentialResults
 from headwater.forms import Projected
 from headwater.query import AllScores, TopK
-from headwater.tasks.batch import borrow, describe
+from headwater.tasks import Task
+from headwater.tasks.batch import borrow, describe, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from headwater.engine.sink import AnySink
     from headwater.estimators.question import Question
     from headwater.forms import Gradients, Projection
-    from headwater.tasks import Task
 
 
 def projection_of(form: Projected, net: nn.Module, selection: tuple[str, ...]) -> Projection:
@@ -54,6 +54,11 @@ def size_of_queries(task: Task, batch: Any) -> int:
     size = task.size(batch)
     if size is None:
         refuse_arrays(batch, "a batch of queries")
+        if type(task).size is Task.size and next(leaves(batch), None) is batch:
+            raise BatchError(
+                f"{type(task).__name__} doesn't say how many queries there are in "
+                f"{describe(batch)}; write its `size(batch)`"
+            )
         raise BatchError(
             f"the queries are {describe(batch)} without a first axis that says how many they are, "
             f"so this looks like a single query; a batch of one is expected: inputs[None] and "
@@ -250,7 +255,9 @@ class Streamed:
         if question is None:
             return self.quantities.own()
         device = next(self.net.parameters()).device
-        queries = OneBatch(question.task, borrow(question.batch, device), question.size)
+        queries = OneBatch(
+            question.task, borrow(question.batch, device, copied=True), question.size
+        )
         made = self.quantities
         return made.summed(queries) if question.summed else made.pairs(queries)
 
@@ -271,4 +278,4 @@ class Streamed:
     def _pairs(self, task: Task, batch: Any) -> Quantity:
         size = size_of_queries(task, batch)
         device = next(self.net.parameters()).device
-        return self.quantities.pairs(OneBatch(task, borrow(batch, device), size))
+        return self.quantities.pairs(OneBatch(task, borrow(batch, device, copied=True), size))

@@ -47,15 +47,20 @@ def leaves(batch: Any) -> Iterator[Any]:
     return iter(found)
 
 
-def borrow(batch: Any, device: torch.device) -> Any:
+def borrow(batch: Any, device: torch.device, *, copied: bool = False) -> Any:
     """The batch on `device`, detached from whatever graph its tensors belong to.
 
     Tensors made under `torch.inference_mode()` can't be saved for a backward pass; they are copied.
+
+    Args:
+        batch: what goes into a model.
+        device: where the model is.
+        copied: whether tensors are the user's own, which a model may write to.
     """
 
     def borrowed(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            leaf = leaf.clone() if leaf.is_inference() else leaf.detach()
+            leaf = leaf.detach().clone() if copied or leaf.is_inference() else leaf.detach()
             return leaf.to(device, non_blocking=True)
         if callable(getattr(leaf, "to", None)):
             return leaf.to(device)

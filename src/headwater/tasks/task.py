@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.utils.data import default_collate
 
 from headwater.errors import LossError
 from headwater.tasks import batch as batches
+from headwater.tasks.columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,9 +113,17 @@ class Task(ABC):
     def examples(self, batch: Any, start: int, stop: int, *, size: int) -> Any:
         """The examples from `start` to before `stop` of a batch of `size`, as a batch.
 
-        Override where an example isn't one entry along the first axis of every tensor.
+        Every tensor, or list of texts or numbers, whose first axis has length `size` is taken to
+        hold one entry per example, unless it had another length in another batch; whatever else is
+        in the batch is passed on whole. Override where an example isn't one entry along the first
+        axis.
         """
-        return batches.examples(batch, start, stop, size=size)
+        return self.known_columns.cut(batch, start, stop, size=size)
+
+    @cached_property
+    def known_columns(self) -> Columns:
+        """What is known of which parts of a batch have an entry per example."""
+        return Columns()
 
     def size(self, batch: Any) -> int | None:
         """The number of examples in a batch, where it can be known without calling the model."""

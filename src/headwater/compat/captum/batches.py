@@ -61,7 +61,9 @@ def as_queries(
     batches = list(as_data(inputs, order_matters=order_matters).batches(1))
     if not batches:
         raise BatchError("inputs is a loader without any batch; expected at least one query")
-    sized = [(borrow(batch, device), size_of_queries(task, batch)) for batch in batches]
+    sized = [
+        (borrow(batch, device, copied=True), size_of_queries(task, batch)) for batch in batches
+    ]
     return WholeBatches(task, sized)
 
 
