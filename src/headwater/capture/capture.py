@@ -288,7 +288,7 @@ class Capture:
         # The plan may have taken all that a recorded layer holds to the fallback.
         records = [r for r in self._recorder.records if self._plan.wanted(r.module)]
         recorded = {name for r in records for name in self._plan.wanted(r.module).values()}
-        self.doubts.look(total, records, batch, size, recorded)
+        self.doubts.look(total, records, batch, size)
         # What no layer called for must have no gradient; autograd is asked for it, at no cost.
         silent = [n for n in self.selection if n not in recorded and n not in self._plan.fallback]
         edges = [edge for record in records for edge in record.edges]

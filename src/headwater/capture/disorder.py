@@ -83,6 +83,8 @@ def _orders(
 ) -> list[tuple[int, int]] | None:
     """Axes, and the order of an operator's rows along each; None: it leaves rows as they are."""
     name = node.name()
+    if name not in _MOVES:
+        return None
     try:
         if name in _BY_INDEX:
             return [(axis, _order(index, extent, size)) for axis, index, extent in _taken_by(node)]
@@ -90,12 +92,10 @@ def _orders(
             return _mixing(node, _PRODUCTS[name], size, weights)
         if name in _RUNS:
             return _RUNS[name](node, size)
-        if name in _JOINS:
-            return _joined(node)
+        return _joined(node)
     except (AttributeError, RuntimeError):
         # Not saved under a name that is known, or to be recomputed in the backward pass only.
         return [(-1, _NEITHER)]
-    return None
 
 
 def _order(index: Tensor, extent: int, size: int) -> int:
@@ -162,8 +162,9 @@ def _mixing(
     Such as one that has a 1 where a row goes, or a share where rows are averaged by example.
     """
     found: list[tuple[int, int]] = []
+    following = node.next_functions
     for place, (saved, edge) in enumerate(operands):
-        if node.next_functions[edge][0] is not None:
+        if following[edge][0] is not None:
             continue
         matrix = getattr(node, saved)
         summed = -1 if place == 0 else -2
@@ -255,3 +256,6 @@ def _joined(node: Any) -> list[tuple[int, int]] | None:
     if len(places) < 2:
         return None
     return [(0, _BOTH if all(a < b for a, b in itertools.pairwise(places)) else _NEITHER)]
+
+
+_MOVES = frozenset((*_BY_INDEX, *_PRODUCTS, *_RUNS, *_JOINS))

@@ -50,9 +50,7 @@ class Doubts:
         """A batch that they were about was right."""
         self._allayed |= doubts - self.confirmed
 
-    def look(
-        self, losses: Tensor, records: Sequence[Record], batch: Any, size: int, ruled: set[str]
-    ) -> None:
+    def look(self, losses: Tensor, records: Sequence[Record], batch: Any, size: int) -> None:
         """Goes through a forward pass.
 
         Args:
@@ -60,10 +58,9 @@ class Doubts:
             records: the calls of layers.
             batch: what the model got.
             size: how many examples that is.
-            ruled: the parameters that rules give the gradients of.
         """
         graph = Graph(losses)
-        ways = self._ways.unusual(graph, records, batch, size, ruled, self._model)
+        ways = self._ways.unusual(graph, records, batch, size)
         self._latest = ways | disordered(graph.nodes, size, self._own_memory)
 
     def _own_memory(self) -> set[int]:

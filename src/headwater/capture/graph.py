@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,24 +13,30 @@ class Graph:
     """The graph of a tensor.
 
     Attributes:
-        nodes: its operators, from the last one back.
-        uses: how often other operators read what an operator gives.
+        nodes: its operators and leaves, from the last one back.
     """
 
     def __init__(self, last: Tensor) -> None:
-        self.nodes: list[Node] = [] if last.grad_fn is None else [last.grad_fn]
-        self.uses: Counter[Node] = Counter()
-        for node in self.nodes:  # It grows meanwhile.
-            for before, _ in node.next_functions:
-                if before is not None:
-                    if before not in self.uses:
-                        self.nodes.append(before)
-                    self.uses[before] += 1
+        first = last.grad_fn
+        self.nodes: list[Node] = [] if first is None else [first]
+        self._leaves: list[Node] = []
+        self._uses: dict[Node, int] = {} if first is None else {first: 0}
+        uses, nodes = self._uses, self.nodes
+        for node in nodes:  # It grows meanwhile.
+            following = node.next_functions
+            if not following:
+                self._leaves.append(node)
+            for before, _ in following:
+                if before in uses:
+                    uses[before] += 1
+                elif before is not None:
+                    uses[before] = 1
+                    nodes.append(before)
 
     def uses_of_leaves(self) -> dict[int, int]:
         """By the identity of a leaf, how many operators read it."""
         return {
-            id(node.variable): count  # type: ignore[attr-defined]
-            for node, count in self.uses.items()
-            if node.name() == "torch::autograd::AccumulateGrad"
+            id(leaf.variable): self._uses[leaf]
+            for leaf in self._leaves
+            if hasattr(leaf, "variable")
         }

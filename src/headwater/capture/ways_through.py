@@ -7,7 +7,6 @@ be a whole number per example, or use a layer's weight once more by itself.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ class WaysThrough:
 
     def __init__(self) -> None:
         self._rows: dict[nn.Module, list[tuple[_Extents, int]]] = {}
-        self._uses: dict[str, float] = {}
+        self._uses: dict[tuple[nn.Module, str], float] = {}
 
     def unusual(
         self,
@@ -38,8 +37,6 @@ class WaysThrough:
         records: Sequence[Record],
         batch: Any,
         size: int,
-        ruled: set[str],
-        model: nn.Module,
     ) -> frozenset[Site]:
         """Ways that a look at other batches says nothing about.
 
@@ -48,14 +45,10 @@ class WaysThrough:
             records: the calls of layers.
             batch: what the model got.
             size: how many examples that is.
-            ruled: the parameters that rules give the gradients of.
-            model: whose parameters they are.
         """
         if size < 2:
             return frozenset()
-        return frozenset(self._by_rows(records, batch, size)) | frozenset(
-            self._by_uses(graph, records, ruled, model)
-        )
+        return frozenset(self._by_rows(records, batch, size) | self._by_uses(graph, records))
 
     def _by_rows(self, records: Sequence[Record], batch: Any, size: int) -> set[Site]:
         """Layers whose rows per example can't be told from the shape of the batch."""
@@ -86,24 +79,24 @@ class WaysThrough:
             found.add((("rows of", name, *map(str, like[0])), like[1], 0, 0))
         return found
 
-    def _by_uses(
-        self, graph: Graph, records: Sequence[Record], ruled: set[str], model: nn.Module
-    ) -> set[Site]:
+    def _by_uses(self, graph: Graph, records: Sequence[Record]) -> set[Site]:
         """Layers' parameters that are read more often, or less, per call than before."""
-        found: set[Site] = set()
-        calls: Counter[int] = Counter()
+        calls: dict[int, int] = {}
+        owned: dict[tuple[nn.Module, str], int] = {}
         for record in records:
+            # How often a stand-in reads its layer's weights may depend on how many steps there are.
             if record.rule is None:
-                calls.update(id(p) for p in record.module._parameters.values() if p is not None)
+                for key, parameter in record.module._parameters.items():
+                    if parameter is not None:
+                        owner = id(parameter)
+                        owned[record.module, key] = owner
+                        calls[owner] = calls.get(owner, 0) + 1
+        found: set[Site] = set()
         uses = graph.uses_of_leaves()
-        for name, parameter in model.named_parameters():
-            if name not in ruled:
-                continue
-            called, used = calls[id(parameter)], uses.get(id(parameter), 0)
-            if not called or not used:
-                continue
-            if self._uses.setdefault(name, used / called) != used / called:
-                found.add((("uses of", name), used, called, 0))
+        for own, owner in owned.items():
+            used, called = uses.get(owner, 0), calls[owner]
+            if used and self._uses.setdefault(own, used / called) != used / called:
+                found.add((("uses of", type(own[0]).__name__, own[1]), used, called, 0))
         return found
 
 
