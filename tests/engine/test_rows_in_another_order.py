@@ -131,7 +131,8 @@ def disordered(losses, size):
     return disorder.disordered(Graph(losses).nodes, size, lambda: set())
 
 
-X = torch.randn(4, 3, 5, requires_grad=True)
+# What a layer gave: a product of constants with parameters is a layer itself.
+X = torch.randn(4, 3, 5, requires_grad=True) * torch.ones(5, requires_grad=True)
 THREE_EACH = torch.arange(4).repeat_interleave(3)
 ORDER = torch.tensor([0, 2, 1, 3])
 LAST = torch.tensor([0, 2, 1, 1])
@@ -154,6 +155,7 @@ KEPT = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
         lambda: X.flatten(1).T @ torch.eye(4),
         lambda: X @ torch.ones(5, 7),
         lambda: torch.ones(4, 2, 3) @ X,
+        lambda: nn.Linear(8, 2)(torch.ones(4, 8)),
     ],
 )
 def test_rows_in_the_batchs_own_order(taken):
@@ -198,6 +200,7 @@ def test_rows_in_order_if_a_steps_lie_together():
         lambda: X.take(ORDER),
         lambda: X.masked_select(KEPT[ORDER][..., None] & (ORDER > 0)[:, None, None]),
         lambda: torch.eye(4)[ORDER] @ X.flatten(1),
+        lambda: torch.eye(4)[ORDER] @ nn.Embedding(5, 3)(ORDER),
         lambda: torch.addmm(torch.zeros(15), torch.eye(4)[ORDER], X.flatten(1)),
         lambda: X.flatten(1).T @ torch.eye(4)[ORDER],
         lambda: torch.einsum("bec,bd->ecd", torch.eye(8)[[3, 0, 6, 1]].view(4, 2, 4), X.flatten(1)),

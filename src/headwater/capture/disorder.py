@@ -49,6 +49,11 @@ _PRODUCTS = {
 
 _JOINS = frozenset(("StackBackward0", "CatBackward0"))
 
+_RESHAPES = frozenset(
+    f"{operator}Backward0"
+    for operator in ("T", "Transpose", "Permute", "View", "UnsafeView", "Expand", "ToCopy", "Clone")
+)
+
 
 def disordered(
     nodes: Iterable[Node], size: int, weights: Callable[[], Container[int]]
@@ -164,7 +169,7 @@ def _mixing(
     found: list[tuple[int, int]] = []
     following = node.next_functions
     for place, (saved, edge) in enumerate(operands):
-        if following[edge][0] is not None:
+        if following[edge][0] is not None or _is_parameter(following[operands[1 - place][1]][0]):
             continue
         matrix = getattr(node, saved)
         summed = -1 if place == 0 else -2
@@ -176,6 +181,13 @@ def _mixing(
             continue
         found.append((place, _order_of_matrix(matrix, size)))
     return found or None
+
+
+def _is_parameter(node: Node | None) -> bool:
+    """Whether it's a leaf, or one in another shape: then the product is a layer's, of constants."""
+    while node is not None and node.name() in _RESHAPES:
+        node = node.next_functions[0][0]
+    return node is not None and not node.next_functions
 
 
 def _order_of_matrix(matrix: Tensor, size: int) -> int:
