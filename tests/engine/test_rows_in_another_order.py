@@ -131,8 +131,20 @@ def disordered(losses, size):
     return disorder.disordered(Graph(losses).nodes, size, lambda: set())
 
 
+def written(order):
+    found = torch.zeros(4, 3, 5)
+    for place, row in enumerate(order):
+        found[place] = X[row]
+    return found
+
+
+def orders(losses):
+    return {site[3] for site, _ in disordered(losses, 4)}
+
+
 # What a layer gave: a product of constants with parameters is a layer itself.
 X = torch.randn(4, 3, 5, requires_grad=True) * torch.ones(5, requires_grad=True)
+LAYER = nn.Linear(5, 2)
 THREE_EACH = torch.arange(4).repeat_interleave(3)
 ORDER = torch.tensor([0, 2, 1, 3])
 LAST = torch.tensor([0, 2, 1, 1])
@@ -156,6 +168,12 @@ KEPT = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
         lambda: X @ torch.ones(5, 7),
         lambda: torch.ones(4, 2, 3) @ X,
         lambda: nn.Linear(8, 2)(torch.ones(4, 8)),
+        lambda: torch.stack([2 * X[place].relu().mean(0) for place in range(4)]),
+        lambda: torch.stack([LAYER(X[place]) for place in range(4)]),
+        lambda: X[torch.zeros(4, dtype=torch.bool)].sum() + X.sum(),
+        lambda: nn.functional.embedding(torch.arange(4), X.flatten(1)),
+        lambda: nn.Embedding(5, 3)(ORDER),
+        lambda: X.flip(1) + X.roll(1, 2) + X.repeat(1, 2, 1)[:, :3],
     ],
 )
 def test_rows_in_the_batchs_own_order(taken):
@@ -179,12 +197,12 @@ def test_rows_in_the_batchs_own_order(taken):
 )
 def test_rows_in_order_if_an_examples_lie_together(taken):
     # A layer may have taken them another way; which it was, a look says once.
-    assert {order for *_, order in disordered(taken().sum(), 4)} == {disorder._BY_EXAMPLE}
+    assert orders(taken().sum()) == {disorder._BY_EXAMPLE}
 
 
 def test_rows_in_order_if_a_steps_lie_together():
     losses = (torch.eye(4).repeat(1, 3) @ X.flatten(0, 1)).sum()
-    assert {order for *_, order in disordered(losses, 4)} == {disorder._BY_STEP}
+    assert orders(losses) == {disorder._BY_STEP}
 
 
 @pytest.mark.parametrize(
@@ -210,18 +228,30 @@ def test_rows_in_order_if_a_steps_lie_together():
         lambda: torch.stack([X.unbind(0)[place] for place in ORDER.tolist()]),
         lambda: torch.cat([X[place : place + 1] for place in ORDER.tolist()]),
         lambda: X.flatten(0, 1)[2:6],
+        lambda: X[torch.zeros(4, dtype=torch.bool) | (ORDER == 1)],
+        lambda: torch.stack([2 * X[place].relu() for place in ORDER.tolist()]),
+        lambda: torch.stack([X[place, :2].mean(0) for place in ORDER.tolist()]),
+        lambda: torch.stack([part.mean(0) for part in (X[2], X[0])]),
+        lambda: torch.stack([LAYER(X[place]) for place in ORDER.tolist()]),
+        lambda: written([0, 2, 1, 3]),
+        lambda: nn.functional.embedding(ORDER, X.flatten(1)),
+        lambda: nn.functional.embedding_bag(ORDER.view(2, 2), X.flatten(1)),
+        lambda: torch.sparse.mm(torch.eye(4)[ORDER].to_sparse(), X.flatten(1)),
+        lambda: X.flip(0),
+        lambda: X.roll(1, 0),
+        lambda: X.repeat(2, 1, 1),
         lambda: torch.segment_reduce(X.flatten(0, 1), "mean", lengths=torch.tensor([2, 4, 3, 3])),
     ],
 )
 def test_rows_in_another_order(taken):
-    assert disorder._NEITHER in {order for *_, order in disordered(taken().sum(), 4)}
+    assert disorder._NEITHER in orders(taken().sum())
     assert not disordered(taken().sum(), 1)
 
 
 def test_axes_are_told_apart():
     # What picks a step per example may be harmless; that it was says nothing of another order.
     def axes(losses):
-        return {axis for _, _, axis, _ in disordered(losses.sum(), 4)}
+        return {site[2] for site, _ in disordered(losses.sum(), 4)}
 
     assert axes(X[torch.arange(4), LAST]) == {1}
     assert axes(X[ORDER, LAST]) == {0, 1}

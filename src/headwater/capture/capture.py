@@ -240,7 +240,7 @@ class Capture:
             wrong = self._gathered.agreed(disagreeing(rescaled))
         if not wrong:
             return
-        self.doubts.confirm(self.doubts.about_the_last_batch)
+        self.doubts.confirm(site for site, _ in self.doubts.about_the_last_batch)
         ruled = [name for name in wrong if name not in self._plan.fallback]
         owners = {self._plan.owner(name) for name in ruled}
         shared = self._recorder.looked_up_for_all(owners, captured.batch_size)

@@ -11,19 +11,29 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from torch.autograd.graph import Node
 
 Site = tuple[tuple[str, ...], int, int, int]
 """Where rows are taken or put: the graph's operators that do, which of them, its axis, its order.
 """
+
+Doubt = tuple[Site, object]
+"""A site, and what of it may differ from batch to batch; None: nothing that matters."""
+
+UNTOLD: object = object()
+"""What differs can't be told, so that no batch says anything about another."""
+
+_Order = tuple[int, int, object]
+"""An axis, the order of rows along it, and what a doubt about that has besides its site."""
 
 # The orders of rows in which no example is in another's place. Of three rows for each example it
 # may be the first example's three first, or all examples' first ones; only what is in order both
@@ -47,7 +57,11 @@ _PRODUCTS = {
     "BaddbmmBackward0": (("_saved_batch1", 1), ("_saved_batch2", 2)),
 }
 
-_JOINS = frozenset(("StackBackward0", "CatBackward0"))
+# More numbers than this aren't told apart: a matrix as large is hardly one that moves rows.
+_MOST_NUMBERS = 2**20
+
+# From where a row was taken is looked for through so many operators.
+_FARTHEST = 8
 
 _RESHAPES = frozenset(
     f"{operator}Backward0"
@@ -57,7 +71,7 @@ _RESHAPES = frozenset(
 
 def disordered(
     nodes: Iterable[Node], size: int, weights: Callable[[], Container[int]]
-) -> frozenset[Site]:
+) -> frozenset[Doubt]:
     """Operators whose rows aren't, example by example, in the batch's order, as far as can be told.
 
     Most are harmless, as one that picks a class per position: what their rows go through has to be
@@ -76,36 +90,47 @@ def disordered(
     ]
     names = tuple(name for name, _ in found)
     return frozenset(
-        (names, place, axis, order)
+        ((names, place, axis, order), content)
         for place, (_, orders) in enumerate(found)
-        for axis, order in orders
+        for axis, order, content in orders
         if order != _BOTH
     )
 
 
-def _orders(
-    node: Node, size: int, weights: Callable[[], Container[int]]
-) -> list[tuple[int, int]] | None:
+def _orders(node: Node, size: int, weights: Callable[[], Container[int]]) -> list[_Order] | None:
     """Axes, and the order of an operator's rows along each; None: it leaves rows as they are."""
     name = node.name()
     if name not in _MOVES:
         return None
     try:
         if name in _BY_INDEX:
-            return [(axis, _order(index, extent, size)) for axis, index, extent in _taken_by(node)]
+            return [_by_index(axis, index, extent, size) for axis, index, extent in _taken_by(node)]
         if name in _PRODUCTS:
             return _mixing(node, _PRODUCTS[name], size, weights)
-        if name in _RUNS:
-            return _RUNS[name](node, size)
-        return _joined(node)
-    except (AttributeError, RuntimeError):
+        return _OTHERS[name](node, size)
+    except (AttributeError, RuntimeError, IndexError):
         # Not saved under a name that is known, or to be recomputed in the backward pass only.
-        return [(-1, _NEITHER)]
+        return [(-1, _NEITHER, None)]
+
+
+def _by_index(axis: int, index: Tensor, extent: int, size: int) -> _Order:
+    order = _order(index, extent, size)
+    # Along other axes it is mostly a class, or a step, that differs from batch to batch.
+    differs = order == _NEITHER and axis == 0
+    return axis, order, _content(index) if differs else None
+
+
+def _content(numbers: Tensor) -> object:
+    if numbers.numel() > _MOST_NUMBERS:
+        return None
+    return hash((tuple(numbers.shape), numbers.cpu().contiguous().numpy().tobytes()))
 
 
 def _order(index: Tensor, extent: int, size: int) -> int:
-    rows = len(index) if index.dim() else 0
-    if not rows or rows % size or not extent or extent % size:
+    rows = len(index) if index.dim() else 1
+    if not rows:
+        return _BOTH
+    if rows % size or not extent or extent % size:
         return _NEITHER
     shape = (-1, *(1,) * (index.dim() - 1))
     order = _NEITHER
@@ -161,12 +186,12 @@ def _mixing(
     operands: Sequence[tuple[str, int]],
     size: int,
     weights: Callable[[], Container[int]],
-) -> list[tuple[int, int]] | None:
+) -> list[_Order] | None:
     """Which operands are matrices of constants by which rows are added up, and in which order.
 
     Such as one that has a 1 where a row goes, or a share where rows are averaged by example.
     """
-    found: list[tuple[int, int]] = []
+    found: list[_Order] = []
     following = node.next_functions
     for place, (saved, edge) in enumerate(operands):
         if following[edge][0] is not None or _is_parameter(following[operands[1 - place][1]][0]):
@@ -179,7 +204,8 @@ def _mixing(
             continue
         if matrix.untyped_storage().data_ptr() in weights():
             continue
-        found.append((place, _order_of_matrix(matrix, size)))
+        order = _order_of_matrix(matrix, size)
+        found.append((place, order, _content(matrix != 0) if order == _NEITHER else None))
     return found or None
 
 
@@ -210,64 +236,127 @@ def _order_of_matrix(matrix: Tensor, size: int) -> int:
     return order
 
 
-def _slice(node: Any, size: int) -> list[tuple[int, int]] | None:
+def _slice(node: Any, size: int) -> list[_Order] | None:
     if _axis(node) != 0:
         return None
     rows = node._saved_self_sym_sizes[0]
-    first, stop, step = slice(node._saved_start, node._saved_end, node._saved_step).indices(rows)
-    if (first, stop, step) == (0, rows, 1):
+    taken = slice(node._saved_start, node._saved_end, node._saved_step).indices(rows)
+    if taken == (0, rows, 1):
         return None
-    each = rows // size
+    (first, stop, step), each = taken, rows // size
     whole = each and not rows % size and not first % each and stop - first == each
-    return [(0, _BY_EXAMPLE if whole and step == 1 else _NEITHER)]
+    if whole and step == 1:
+        return [(0, _BY_EXAMPLE, None)]
+    return [(0, _NEITHER, (*taken, rows))]
 
 
-def _split(node: Any, size: int) -> list[tuple[int, int]] | None:
+def _split(node: Any, size: int) -> list[_Order] | None:
     if _axis(node) != 0:
         return None
     rows = node._saved_self_sym_sizes[0]
     lengths = getattr(node, "_saved_split_sizes", None)
-    alike = not rows % size and (
-        node._saved_split_size == rows // size
-        if lengths is None
-        else list(lengths) == [rows // size] * size
-    )
-    return [(0, _BY_EXAMPLE if alike else _NEITHER)]
+    if lengths is None:
+        each = node._saved_split_size
+        lengths = [min(each, rows - first) for first in range(0, rows, each)]
+    if not rows % size and list(lengths) == [rows // size] * size:
+        return [(0, _BY_EXAMPLE, None)]
+    return [(0, _NEITHER, tuple(lengths))]
 
 
-def _segments(node: Any, size: int) -> list[tuple[int, int]]:
+def _segments(node: Any, size: int) -> list[_Order]:
     lengths = node._saved_lengths
-    alike = lengths is not None and len(lengths) == size and bool((lengths == lengths[0]).all())
-    return [(0, _BY_EXAMPLE if alike else _NEITHER)]
+    if lengths is not None and len(lengths) == size and bool((lengths == lengths[0]).all()):
+        return [(0, _BY_EXAMPLE, None)]
+    return [(0, _NEITHER, _content(node._saved_offsets if lengths is None else lengths))]
 
 
-_RUNS = {
+def _joined(node: Any, size: int) -> list[_Order] | None:
+    """Rows that were taken one by one and are put together again: in another order, or not."""
+    places = [_place(before, number) for before, number in node.next_functions]
+    if len(places) < 2 or None in places:
+        return None
+    in_order = all(a < b for a, b in itertools.pairwise(places))  # type: ignore[operator]
+    return [(0, _BOTH, None)] if in_order else [(0, _NEITHER, tuple(places))]
+
+
+def _place(node: Any, number: int) -> int | None:
+    """The place along the first axis that a part was taken from, by itself; None: from none."""
+    place = None
+    for _ in range(_FARTHEST):
+        name = "" if node is None else node.name()
+        if name == "SelectBackward0" and _axis(node) == 0:
+            index = node._saved_index
+            place = index if index < 2**63 else index - 2**64 + node._saved_self_sym_sizes[0]
+        elif name in ("UnbindBackward0", "SplitBackward0", "SplitWithSizesBackward0"):
+            place = number if _axis(node) == 0 else place
+        elif name == "SliceBackward0" and _axis(node) == 0 and node._saved_start:
+            place = node._saved_start
+        elif name == "SliceBackward0" and _axis(node) == 0 and place is None:
+            place = 0
+        further = [
+            edge
+            for edge in (() if node is None else node.next_functions)
+            if edge[0] is not None and not _is_parameter(edge[0])
+        ]
+        if len(further) != 1:
+            break
+        node, number = further[0]
+    return place
+
+
+def _written(node: Any, size: int) -> list[_Order] | None:
+    """Rows that are written into another tensor one by one: where to isn't told."""
+    if len(node.next_functions) < 2 or _place(*node.next_functions[1]) is None:
+        return None
+    return [(0, _NEITHER, UNTOLD)]
+
+
+def _turned(node: Any, size: int) -> list[_Order] | None:
+    axes = tuple(axis - 2**64 if axis >= 2**63 else axis for axis in node._saved_dims)
+    rows = node._input_metadata[0].shape
+    if not {0, -len(rows)} & {*axes} and axes:
+        return None
+    return [(0, _NEITHER, (axes, tuple(getattr(node, "_saved_shifts", ()))))]
+
+
+def _repeated(node: Any, size: int) -> list[_Order] | None:
+    repeats = tuple(node._saved_repeats)
+    return [(0, _NEITHER, repeats)] if repeats and repeats[0] > 1 else None
+
+
+def _looked_up(node: Any, size: int) -> list[_Order] | None:
+    """Rows of what isn't a table of parameters."""
+    if _is_parameter(node.next_functions[0][0]):
+        return None
+    index = node._saved_indices
+    if node.name() == "EmbeddingBackward0":
+        return [_by_index(0, index.flatten(), node._saved_weight_sym_argsize_0, size)]
+    return [(0, _NEITHER, (_content(index), _content(node._saved_offsets)))]
+
+
+def _sparse(node: Any, size: int) -> list[_Order] | None:
+    matrix = node._saved_mat1
+    if node.next_functions[1][0] is not None or _is_parameter(node.next_functions[2][0]):
+        return None
+    coordinates = matrix._indices() if matrix.layout == torch.sparse_coo else matrix.col_indices()
+    return [(0, _NEITHER, _content(coordinates))]
+
+
+_OTHERS: dict[str, Callable[[Any, int], list[_Order] | None]] = {
     "SliceBackward0": _slice,
     "SplitBackward0": _split,
     "SplitWithSizesBackward0": _split,
     "SegmentReduceBackward0": _segments,
+    "StackBackward0": _joined,
+    "CatBackward0": _joined,
+    "torch::autograd::CopySlices": _written,
+    "FlipBackward0": _turned,
+    "RollBackward0": _turned,
+    "RepeatBackward0": _repeated,
+    "EmbeddingBackward0": _looked_up,
+    "EmbeddingBagBackward0": _looked_up,
+    "SparseAddmmBackward0": _sparse,
+    "ToPaddedTensorBackward0": lambda node, size: [(0, _NEITHER, UNTOLD)],
 }
 
-
-def _joined(node: Any) -> list[tuple[int, int]] | None:
-    """Rows that were taken one by one and are put together again: in another order, or not."""
-    places = []
-    for before, number in node.next_functions:
-        name = "" if before is None else before.name()
-        if name == "SelectBackward0" and _axis(before) == 0:
-            index = before._saved_index
-            places.append(
-                index if index < 2**63 else index - 2**64 + before._saved_self_sym_sizes[0]
-            )
-        elif name in ("UnbindBackward0", "SplitBackward0", "SplitWithSizesBackward0"):
-            places.append(number)
-        elif name == "SliceBackward0" and _axis(before) == 0:
-            places.append(before._saved_start)
-        else:
-            return None
-    if len(places) < 2:
-        return None
-    return [(0, _BOTH if all(a < b for a, b in itertools.pairwise(places)) else _NEITHER)]
-
-
-_MOVES = frozenset((*_BY_INDEX, *_PRODUCTS, *_RUNS, *_JOINS))
+_MOVES = frozenset((*_BY_INDEX, *_PRODUCTS, *_OTHERS))

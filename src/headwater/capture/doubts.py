@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.capture.disorder import disordered
+from headwater.capture.disorder import UNTOLD, disordered
 from headwater.capture.graph import Graph
 from headwater.capture.ways_through import WaysThrough
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from torch import Tensor, nn
 
-    from headwater.capture.disorder import Site
+    from headwater.capture.disorder import Doubt, Site
     from headwater.capture.recording import Record
+
+# A site has been right in so many other ways before it is trusted to be so in any.
+_ENOUGH = 4
 
 
 class Doubts:
@@ -25,30 +28,38 @@ class Doubts:
         model: the model.
 
     Attributes:
-        confirmed: those of which one batch or another was wrong. That a layer went to the fallback
-            then says nothing of the next one: each such batch is looked at.
+        confirmed: the sites of doubts of which one batch or another was wrong. That a layer went to
+            the fallback then says nothing of batches in which such a site is otherwise.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.confirmed: set[Site] = set()
-        self._allayed: set[Site] = set()
-        self._latest: frozenset[Site] = frozenset()
+        self._right: dict[Site, set[object]] = {}
+        self._latest: frozenset[Doubt] = frozenset()
         self._model = model
         self._ways = WaysThrough()
 
     @property
-    def about_the_last_batch(self) -> frozenset[Site]:
+    def about_the_last_batch(self) -> frozenset[Doubt]:
         """Rows in another order, and ways through layers that others say nothing about."""
-        return self._latest - self._allayed
+        return frozenset(doubt for doubt in self._latest if self._is_open(*doubt))
 
-    def confirm(self, doubts: frozenset[Site]) -> None:
-        """A batch that they were about was wrong."""
-        self.confirmed |= doubts
-        self._allayed -= doubts
+    def _is_open(self, site: Site, content: object) -> bool:
+        if content is UNTOLD:
+            return True
+        right = self._right.get(site, ())
+        # The same again says little: of equally long texts each has the others' order.
+        trusted = len(right) >= _ENOUGH and site not in self.confirmed
+        return content not in right and not trusted
 
-    def allay(self, doubts: frozenset[Site]) -> None:
+    def confirm(self, sites: Iterable[Site]) -> None:
+        """A batch that had them was wrong."""
+        self.confirmed.update(sites)
+
+    def allay(self, doubts: frozenset[Doubt]) -> None:
         """A batch that they were about was right."""
-        self._allayed |= doubts - self.confirmed
+        for site, content in doubts:
+            self._right.setdefault(site, set()).add(content)
 
     def look(self, losses: Tensor, records: Sequence[Record], batch: Any, size: int) -> None:
         """Goes through a forward pass.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from headwater.capture.disorder import Site
+    from headwater.capture.disorder import Doubt, Site
     from headwater.capture.graph import Graph
     from headwater.capture.recording import Record
 
@@ -29,7 +29,9 @@ class WaysThrough:
 
     def __init__(self) -> None:
         self._rows: dict[nn.Module, list[tuple[_Extents, int]]] = {}
+        self._usual: dict[tuple[nn.Module, _Extents], int] = {}
         self._uses: dict[tuple[nn.Module, str], float] = {}
+        self._met: set[nn.Module] = set()
 
     def unusual(
         self,
@@ -37,7 +39,7 @@ class WaysThrough:
         records: Sequence[Record],
         batch: Any,
         size: int,
-    ) -> frozenset[Site]:
+    ) -> frozenset[Doubt]:
         """Ways that a look at other batches says nothing about.
 
         Args:
@@ -48,34 +50,42 @@ class WaysThrough:
         """
         if size < 2:
             return frozenset()
-        return frozenset(self._by_rows(records, batch, size) | self._by_uses(graph, records))
+        sites = self._first(records) | self._by_rows(records, batch, size)
+        sites |= self._by_uses(graph, records)
+        return frozenset((site, None) for site in sites)
+
+    def _first(self, records: Sequence[Record]) -> set[Site]:
+        """Layers that no batch before went through; of the first batch none, which is looked at."""
+        called = {record.module for record in records}
+        new, self._met = called - self._met if self._met else set(), self._met | called
+        return {(("first call of", type(module).__name__), 0, 0, 0) for module in new}
 
     def _by_rows(self, records: Sequence[Record], batch: Any, size: int) -> set[Site]:
-        """Layers whose rows per example can't be told from the shape of the batch."""
+        """Layers whose rows per example can't be told from the shape of the batch.
+
+        That is, from the first axis of its tensors beside that of the examples, mostly of steps.
+        """
         found: set[Site] = set()
-        extents: _Extents | None = None
+        extents = tuple(
+            extent
+            for leaf in leaves(batch)
+            if isinstance(leaf, Tensor)
+            for extent in leaf.shape[1:2]
+        )
         for record in records:
             first = record.args[0] if record.args else None
             if not isinstance(first, Tensor) or not first.dim() or first.shape[0] % size:
                 continue
-            each = first.shape[0] // size
-            if each < 2:
-                continue
-            if extents is None:
-                extents = tuple(
-                    extent
-                    for leaf in leaves(batch)
-                    if isinstance(leaf, Tensor)
-                    for extent in leaf.shape[1:]
-                )
-            if each in extents:
+            each, name = first.shape[0] // size, type(record.module).__name__
+            if self._usual.setdefault((record.module, extents), each) != each:
+                found.add((("other rows of", name, *map(str, extents)), each, 0, 0))
+            if each < 2 or each in extents:
                 continue
             known = self._rows.setdefault(record.module, [])
             like = next((way for way in known if _explained(extents, each, *way)), None)
             if like is None:
                 like = (extents, each)
                 known.append(like)
-            name = type(record.module).__name__
             found.add((("rows of", name, *map(str, like[0])), like[1], 0, 0))
         return found
 
