@@ -219,6 +219,7 @@ def test_rows_in_order_if_a_steps_lie_together():
         lambda: X.masked_select(KEPT[ORDER][..., None] & (ORDER > 0)[:, None, None]),
         lambda: torch.eye(4)[ORDER] @ X.flatten(1),
         lambda: torch.eye(4)[ORDER] @ nn.Embedding(5, 3)(ORDER),
+        lambda: (torch.eye(4)[ORDER] * X[0, 0, 0]) @ X.flatten(1),
         lambda: torch.addmm(torch.zeros(15), torch.eye(4)[ORDER], X.flatten(1)),
         lambda: X.flatten(1).T @ torch.eye(4)[ORDER],
         lambda: torch.einsum("bec,bd->ecd", torch.eye(8)[[3, 0, 6, 1]].view(4, 2, 4), X.flatten(1)),

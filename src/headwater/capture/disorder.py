@@ -4,7 +4,7 @@ A rule credits the rows that go through a layer to examples in the batch's order
 its batch, or leaves rows out, has others in their places, in a way that changes from batch to
 batch: in some it is the batch's own order, by chance or since all examples are as long, so that no
 look at those few would notice. What does it shows in the graph: indices that rows are taken by,
-runs that they are cut into, matrices of constants that they are multiplied with.
+runs that they are cut into, matrices that they are multiplied with.
 """
 
 from __future__ import annotations
@@ -187,16 +187,19 @@ def _mixing(
     size: int,
     weights: Callable[[], Container[int]],
 ) -> list[_Order] | None:
-    """Which operands are matrices of constants by which rows are added up, and in which order.
+    """Which operands are matrices by which rows are added up, and in which order.
 
-    Such as one that has a 1 where a row goes, or a share where rows are averaged by example.
+    Such as one that has a 1, or a gate, where a row goes, or a share where rows are averaged by
+    example. Products with parameters, or with what is made of a single one, are layers.
     """
     found: list[_Order] = []
     following = node.next_functions
-    for place, (saved, edge) in enumerate(operands):
-        if following[edge][0] is not None or _is_parameter(following[operands[1 - place][1]][0]):
-            continue
+    if any(_is_parameter(following[number][0]) for _, number in operands):
+        return None
+    for place, (saved, _) in enumerate(operands):
         matrix = getattr(node, saved)
+        if matrix is None:
+            continue
         summed = -1 if place == 0 else -2
         # With as many matrices as examples, each has its own.
         apart = matrix.dim() > 2 and matrix.shape[0] % size == 0
