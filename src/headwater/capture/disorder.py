@@ -88,7 +88,8 @@ def disordered(
     found = [
         (node.name(), orders) for node in nodes if (orders := _orders(node, size, own)) is not None
     ]
-    names = tuple(name for name, _ in found)
+    # In one piece, whose hash Python keeps: a loop has as many sites as operators.
+    names = (" ".join(name for name, _ in found),)
     return frozenset(
         ((names, place, axis, order), content)
         for place, (_, orders) in enumerate(found)
