@@ -1,9 +1,10 @@
-"""Scores by a plain loop over single examples, to hold an estimator's against."""
+"""Models and examples to hold an estimator's scores against a plain loop's."""
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from headwater import TracInCP
+from tests.oracles import tracin
 
 RATES = (0.3, 0.07)
 
@@ -28,19 +29,8 @@ def checkpoints(model):
 
 def by_loop(model, states, losses, singles):
     """Scores of all pairs, by a plain loop over examples, each alone."""
-    total = 0
-    for state, rate in states:
-        model.load_state_dict(state)
-        rows = []
-        for single in singles:
-            model.zero_grad()
-            losses(single).sum().backward()
-            found = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
-            rows.append(torch.cat([part.flatten() for part in found]))
-        gradients = torch.stack(rows)
-        total = total + rate * gradients @ gradients.T
-    model.zero_grad()
-    return total
+    names = tracin.trainable_names(model)
+    return tracin.influence_scores(model, states, losses, singles, singles, names)
 
 
 def agrees(model, data, collate, batch_size):
@@ -49,7 +39,7 @@ def agrees(model, data, collate, batch_size):
     expected = by_loop(
         model,
         states,
-        lambda batch: loss_fn(model(*batch[:-1]), batch[-1]),
+        lambda net, batch: loss_fn(net(*batch[:-1]), batch[-1]),
         [collate([example]) for example in data],
     )
 

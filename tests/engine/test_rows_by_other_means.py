@@ -195,7 +195,7 @@ def test_a_task_that_says_another_size_than_it_has_losses(batch_size):
     with pytest.raises(LossError, match="its size says 5 examples"):
         TracInCP(model, data, states, task=StepsFirst(), **options).influence(steps_first(data[:3]))
     expected = by_loop(
-        model, states, lambda b: Said().losses(model, b), [steps_first([e]) for e in data]
+        model, states, lambda net, b: Said().losses(net, b), [steps_first([e]) for e in data]
     )
     attribution = TracInCP(model, data, states, task=Said(), **options)
     torch.testing.assert_close(attribution.influence(), expected.diagonal())

@@ -178,8 +178,12 @@ def _of_mask(mask: Tensor) -> tuple[Tensor, int]:
 
 
 def _axis(node: Any) -> int:
-    axis: int = getattr(node, "_saved_dim", 0)
-    return axis - 2**64 if axis >= 2**63 else axis
+    return _signed(getattr(node, "_saved_dim", 0))
+
+
+def _signed(number: int) -> int:
+    """What a node keeps as an unsigned number."""
+    return number - 2**64 if number >= 2**63 else number
 
 
 def _mixing(
@@ -289,14 +293,12 @@ def _place(node: Any, number: int) -> int | None:
     for _ in range(_FARTHEST):
         name = "" if node is None else node.name()
         if name == "SelectBackward0" and _axis(node) == 0:
-            index = node._saved_index
-            place = index if index < 2**63 else index - 2**64 + node._saved_self_sym_sizes[0]
+            index = _signed(node._saved_index)
+            place = index if index >= 0 else index + node._saved_self_sym_sizes[0]
         elif name in ("UnbindBackward0", "SplitBackward0", "SplitWithSizesBackward0"):
             place = number if _axis(node) == 0 else place
-        elif name == "SliceBackward0" and _axis(node) == 0 and node._saved_start:
-            place = node._saved_start
-        elif name == "SliceBackward0" and _axis(node) == 0 and place is None:
-            place = 0
+        elif name == "SliceBackward0" and _axis(node) == 0:
+            place = node._saved_start or place or 0
         further = [
             edge
             for edge in (() if node is None else node.next_functions)
@@ -316,9 +318,9 @@ def _written(node: Any, size: int) -> list[_Order] | None:
 
 
 def _turned(node: Any, size: int) -> list[_Order] | None:
-    axes = tuple(axis - 2**64 if axis >= 2**63 else axis for axis in node._saved_dims)
-    rows = node._input_metadata[0].shape
-    if not {0, -len(rows)} & {*axes} and axes:
+    axes = tuple(map(_signed, node._saved_dims))
+    # Without axes a roll is of all numbers.
+    if axes and not {0, -len(node._input_metadata[0].shape)} & {*axes}:
         return None
     return [(0, _NEITHER, (axes, tuple(getattr(node, "_saved_shifts", ()))))]
 

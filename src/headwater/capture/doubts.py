@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headwater.capture.disorder import UNTOLD, disordered
 from headwater.capture.graph import Graph
 from headwater.capture.ways_through import WaysThrough
+from headwater.distributed import own_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,4 +77,4 @@ class Doubts:
 
     def _own_memory(self) -> set[int]:
         tensors = (*self._model.parameters(), *self._model.buffers())
-        return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        return {own_part(tensor).untyped_storage().data_ptr() for tensor in tensors}

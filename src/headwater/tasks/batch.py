@@ -75,25 +75,19 @@ def examples(batch: Any, start: int, stop: int, *, size: int) -> Any:
     Every tensor, or list of texts or numbers, whose first axis has length `size` is taken to hold
     one entry per example; whatever else is in the batch is passed on whole.
     """
+    return map_leaves(batch, lambda leaf: leaf[start:stop] if entries(leaf) == size else leaf)
 
-    def cut(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            return leaf[start:stop] if leaf.dim() > 0 and leaf.shape[0] == size else leaf
-        if isinstance(leaf, list) and len(leaf) == size:
-            return leaf[start:stop]
-        return leaf
 
-    return map_leaves(batch, cut)
+def entries(leaf: Any) -> int | None:
+    """The length of the first axis of a tensor, or of a column; None of anything else."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape[0] if leaf.dim() else None
+    return len(leaf) if isinstance(leaf, list) else None
 
 
 def leading_size(batch: Any) -> int | None:
     """The length of the first axis of the batch's first tensor or column; None without one."""
-    for leaf in leaves(batch):
-        if isinstance(leaf, Tensor) and leaf.dim() > 0:
-            return leaf.shape[0]
-        if isinstance(leaf, list):
-            return len(leaf)
-    return None
+    return next((size for leaf in leaves(batch) if (size := entries(leaf)) is not None), None)
 
 
 def array_in(batch: Any) -> numpy.ndarray[Any, Any] | None:

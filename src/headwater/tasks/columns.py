@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from headwater.tasks.batch import leaves, map_leaves
+from headwater.tasks.batch import entries, leaves, map_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Columns:
         found = []
         for place, leaf in enumerate(parts):
             kind = (len(parts), place, *_kind(leaf))
-            if _length(leaf) != size:
+            if entries(leaf) != size:
                 self._common.add(kind)
             found.append(kind not in self._common)
         return found
@@ -37,12 +37,6 @@ class Columns:
         """The examples from `start` to before `stop` of a batch of `size`, as a batch."""
         are_columns: Iterator[bool] = iter(self.of(batch, size))
         return map_leaves(batch, lambda leaf: leaf[start:stop] if next(are_columns) else leaf)
-
-
-def _length(leaf: Any) -> int | None:
-    if isinstance(leaf, Tensor):
-        return leaf.shape[0] if leaf.dim() else None
-    return len(leaf) if isinstance(leaf, list) else None
 
 
 def _kind(leaf: Any) -> tuple[object, ...]:

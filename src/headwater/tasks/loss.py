@@ -216,8 +216,8 @@ class LossTask(Task):
         self, model: nn.Module, inputs: tuple[Any, ...], targets: Any, index: int, size: int
     ) -> Tensor:
         """An example's loss by a pass of its own."""
-        own_inputs, own_targets = (
-            batches.examples(part, index, index + 1, size=size) for part in (inputs, targets)
+        own_inputs, own_targets = self.known_columns.cut(
+            (inputs, targets), index, index + 1, size=size
         )
         loss: Tensor = self.loss_fn(model(*own_inputs), own_targets)
         return loss.reshape(())
